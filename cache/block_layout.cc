@@ -1,0 +1,45 @@
+#include "cache/block_layout.h"
+
+#include "kernels/core/check.h"
+
+namespace latentd {
+namespace {
+
+constexpr int64_t kLatentBytes = 2;  // bf16
+constexpr int64_t kAlphaBytes = 4;   // fp32
+
+int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
+}  // namespace
+
+BlockLayout BlockLayout::Make(int64_t num_layers, int64_t width, int64_t rope_dim,
+                              int64_t num_alphas) {
+  LATENTD_CHECK(num_layers >= 1 && width >= 1 && rope_dim >= 0 && num_alphas >= 0);
+  BlockLayout layout;
+  layout.num_layers = num_layers;
+  layout.row_latent = RoundUp(width, 64);
+  layout.rope_dim = rope_dim;
+  layout.num_alphas = num_alphas;
+  layout.row_bytes = RoundUp((layout.row_latent + rope_dim) * kLatentBytes, 16);
+  layout.bytes_per_token = num_layers * (layout.row_bytes + num_alphas * kAlphaBytes);
+  layout.block_bytes = RoundUp(kBlockTokens * layout.bytes_per_token, kGranuleBytes);
+  return layout;
+}
+
+size_t PageShape::ClassOf(int64_t width) const {
+  LATENTD_CHECK(width >= 0 && width <= classes[0].row_latent);
+  size_t cls = 0;
+  while (width > 0 && cls + 1 < classes.size() && width <= classes[cls + 1].row_latent) ++cls;
+  return cls;
+}
+
+LayerOffsets BlockLayout::layer(int64_t layer_idx) const {
+  LATENTD_CHECK(layer_idx >= 0 && layer_idx < num_layers);
+  const int64_t layer_row_bytes = kBlockTokens * row_bytes;
+  const int64_t layer_alpha_bytes = kBlockTokens * num_alphas * kAlphaBytes;
+  return {.rows = layer_idx * layer_row_bytes,
+          .alphas = num_layers * layer_row_bytes + layer_idx * layer_alpha_bytes,
+          .row_bytes = row_bytes};
+}
+
+}  // namespace latentd

@@ -1,0 +1,37 @@
+// What `latentd bench` times, and the least that each piece of it has to move and compute.
+#pragma once
+
+#include <cstdint>
+
+#include "engine/model/config.h"
+
+namespace latentd {
+
+// Prefill: one sequence takes `tokens` new tokens after `depth` cached ones, in as many steps as
+// the token budget needs; the last wants logits. Decode: one step in which each of `batch`
+// sequences takes one token after `depth` cached ones and wants logits.
+struct BenchWork {
+  enum class Kind { kPrefill, kDecode };
+  Kind kind = Kind::kDecode;
+  int64_t depth = 0;   // tokens
+  int64_t batch = 1;   // sequences; 1 for prefill
+  int64_t tokens = 1;  // per sequence; 1 for decode
+  Width width;
+
+  int64_t total_tokens() const { return batch * tokens; }
+};
+
+// Lower bounds: weights are read once a step, the cache once a step and sequence.
+struct WorkCost {
+  double bytes = 0;
+  double flops = 0;  // a multiply-add counts two
+};
+
+// A layer's matrices, the absorbed products and attention as latent-attention.md section 2 has
+// them: per query-key pair and layer 2·H·(2·w_kv + d_r) FLOP. Of experts, those that the tokens of
+// a step can touch when no two choose alike and none is an identity: min(E, tokens · k).
+// cache_bytes_per_token: all layers. step_tokens: token budget of a step, >= 1.
+WorkCost CostOf(const ModelConfig& model, double bytes_per_weight, int64_t cache_bytes_per_token,
+                int64_t step_tokens, const BenchWork& work);
+
+}  // namespace latentd

@@ -1,0 +1,79 @@
+#include "engine/text/stop_strings.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace latentd {
+namespace {
+
+// border[i] is the length of the longest proper prefix of text[0, i) that is also its suffix.
+std::vector<size_t> Borders(std::string_view text) {
+  std::vector<size_t> border(text.size() + 1, 0);
+  size_t length = 0;
+  for (size_t i = 1; i < text.size(); ++i) {
+    while (length > 0 && text[length] != text[i]) length = border[length];
+    if (text[length] == text[i]) ++length;
+    border[i + 1] = length;
+  }
+  return border;
+}
+
+}  // namespace
+
+StopMatcher::StopMatcher(std::vector<std::string> stops, bool include_stop)
+    : include_stop_(include_stop) {
+  stops_.reserve(stops.size());
+  for (std::string& text : stops) {
+    std::vector<size_t> border = Borders(text);
+    stops_.push_back({std::move(text), std::move(border), 0});
+  }
+}
+
+std::optional<size_t> StopMatcher::Step(char byte) {
+  std::optional<size_t> complete;
+  for (size_t i = 0; i < stops_.size(); ++i) {
+    Stop& stop = stops_[i];
+    if (stop.matched == stop.text.size()) stop.matched = stop.border[stop.matched];
+    while (stop.matched > 0 && stop.text[stop.matched] != byte) {
+      stop.matched = stop.border[stop.matched];
+    }
+    if (stop.text[stop.matched] == byte) ++stop.matched;
+    const bool is_complete = enabled_ && stop.matched == stop.text.size();
+    if (is_complete && (!complete || stop.text.size() > stops_[*complete].text.size())) {
+      complete = i;
+    }
+  }
+  return complete;
+}
+
+StopMatcher::Result StopMatcher::Push(std::string_view text) {
+  Result result;
+  if (stopped_) return result;
+  // A stop that reaches back into held_ begins there: held_ is as long as the longest partial
+  // match.
+  for (size_t i = 0; i < text.size(); ++i) {
+    result.stop_idx = Step(text[i]);
+    if (!result.stop_idx) continue;
+    stopped_ = true;
+    result.text = std::move(held_);
+    result.text.append(text.substr(0, i + 1));
+    const size_t stop_size = stops_[*result.stop_idx].text.size();
+    if (!include_stop_) result.text.resize(result.text.size() - stop_size);
+    held_.clear();
+    return result;
+  }
+  held_.append(text);
+  size_t keep = 0;
+  for (const Stop& stop : stops_) {
+    // Complete only while disabled: then what may still become a stop begins later.
+    const bool is_whole = stop.matched == stop.text.size();
+    keep = std::max(keep, is_whole ? stop.border[stop.matched] : stop.matched);
+  }
+  result.text = held_.substr(0, held_.size() - keep);
+  held_.erase(0, held_.size() - keep);
+  return result;
+}
+
+std::string StopMatcher::Flush() { return std::exchange(held_, std::string()); }
+
+}  // namespace latentd

@@ -1,0 +1,77 @@
+#include "kernels/core/context.h"
+
+#include <cpuid.h>
+
+#include "kernels/core/check.h"
+
+namespace latentd {
+namespace {
+
+constexpr CpuPath kPaths[] = {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512,
+                              CpuPath::kAvx512Bf16};
+
+}  // namespace
+
+std::string_view Name(CpuPath path) {
+  switch (path) {
+    case CpuPath::kScalar:
+      return "scalar";
+    case CpuPath::kAvx2:
+      return "avx2";
+    case CpuPath::kAvx512:
+      return "avx512";
+    case CpuPath::kAvx512Bf16:
+      return "avx512-bf16";
+  }
+  LATENTD_CHECK(!"a CpuPath outside its enumeration");
+}
+
+std::optional<CpuPath> ParseCpuPath(std::string_view name) {
+  for (const CpuPath path : kPaths) {
+    if (name == Name(path)) return path;
+  }
+  return std::nullopt;
+}
+
+namespace {
+
+// Two features that clang 14's __builtin_cpu_supports does not know. Their registers are those of
+// AVX and AVX-512, which the callers ask for as well.
+bool HasF16c() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid(1, &a, &b, &c, &d) != 0 && (c & bit_F16C) != 0;
+}
+
+bool HasAvx512Bf16() {
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 5)) != 0;
+}
+
+}  // namespace
+
+// __builtin_cpu_supports looks at XCR0 too, so a kernel without AVX-512 state counts as "no".
+bool Supported(CpuPath path) {
+  switch (path) {
+    case CpuPath::kScalar:
+      return true;
+    case CpuPath::kAvx2:
+      return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && HasF16c();
+    case CpuPath::kAvx512:
+      return Supported(CpuPath::kAvx2) && __builtin_cpu_supports("avx512f") &&
+             __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+             __builtin_cpu_supports("avx512vl");
+    case CpuPath::kAvx512Bf16:
+      return Supported(CpuPath::kAvx512) && HasAvx512Bf16();
+  }
+  return false;
+}
+
+CpuPath BestCpuPath() {
+  CpuPath best = CpuPath::kScalar;
+  for (const CpuPath path : kPaths) {
+    if (Supported(path)) best = path;
+  }
+  return best;
+}
+
+}  // namespace latentd

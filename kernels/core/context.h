@@ -1,0 +1,28 @@
+// Where and how operators run. One per engine; passed to every operator.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace latentd {
+
+class ThreadPool;
+
+// Instruction sets of the CPU back end, slowest first. Bits are promised per path.
+enum class CpuPath { kScalar, kAvx2, kAvx512, kAvx512Bf16 };
+
+// "scalar", "avx2", "avx512", "avx512-bf16".
+std::string_view Name(CpuPath path);
+std::optional<CpuPath> ParseCpuPath(std::string_view name);
+// What this machine's CPU (and operating system state) can run.
+bool Supported(CpuPath path);
+CpuPath BestCpuPath();
+
+// Borrowed by every operator call; immutable after construction. Engine thread only.
+struct Context {
+  CpuPath cpu_path = CpuPath::kScalar;
+  ThreadPool* pool = nullptr;  // not owned; null runs everything on the calling thread
+};
+
+}  // namespace latentd

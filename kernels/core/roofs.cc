@@ -1,0 +1,103 @@
+#include "kernels/core/roofs.h"
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <functional>
+#include <numeric>
+#include <vector>
+
+#include "kernels/core/thread_pool.h"
+#include "kernels/core/timing.h"
+
+namespace latentd {
+namespace {
+
+constexpr int kChains = 16;  // independent accumulators: more than latency × throughput anywhere
+constexpr int64_t kSteps = 1 << 13;  // tens of microseconds: some runs are not interrupted
+
+volatile float g_sink;
+volatile uint64_t g_word_sink;
+
+// Each runs kSteps · kChains of its path's instruction.
+__attribute__((target("avx2,fma"))) void FmaChains256() {
+  __m256 acc[kChains] = {};
+  __m256 one = _mm256_set1_ps(1);
+  for (int64_t i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kChains; ++j) {
+      asm volatile("vfmadd231ps %1, %1, %0" : "+x"(acc[j]) : "x"(one));
+    }
+  }
+  for (int j = 0; j < kChains; ++j) g_sink = _mm256_cvtss_f32(acc[j]);
+}
+
+__attribute__((target("avx512f"))) void FmaChains512() {
+  __m512 acc[kChains] = {};
+  __m512 one = _mm512_set1_ps(1);
+  for (int64_t i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kChains; ++j) {
+      asm volatile("vfmadd231ps %1, %1, %0" : "+v"(acc[j]) : "v"(one));
+    }
+  }
+  for (int j = 0; j < kChains; ++j) g_sink = _mm512_cvtss_f32(acc[j]);
+}
+
+__attribute__((target("avx512f,avx512bf16"))) void DpChains512() {
+  __m512 acc[kChains] = {};
+  __m512i ones = _mm512_set1_epi32(0x3f803f80);
+  for (int64_t i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kChains; ++j) {
+      asm volatile("vdpbf16ps %1, %1, %0" : "+v"(acc[j]) : "v"(ones));
+    }
+  }
+  for (int j = 0; j < kChains; ++j) g_sink = _mm512_cvtss_f32(acc[j]);
+}
+
+void ScalarChains() {
+  float acc[kChains] = {};
+  for (int64_t i = 0; i < kSteps; ++i) {
+    for (int j = 0; j < kChains; ++j) acc[j] = acc[j] * 0.5f + 1;
+  }
+  g_sink = std::accumulate(acc, acc + kChains, 0.0f);
+}
+
+}  // namespace
+
+Roofs MeasureRoofs(const Context& context) {
+  struct Arithmetic {
+    void (*run)();
+    int flops;  // of one instruction
+  };
+  constexpr Arithmetic kByPath[] = {
+      {ScalarChains, 2}, {FmaChains256, 16}, {FmaChains512, 32}, {DpChains512, 64}};
+  const Arithmetic& arithmetic = kByPath[static_cast<int>(context.cpu_path)];
+  const int threads = context.pool->num_threads();
+  const auto compute = [&](int64_t, int64_t, int) { arithmetic.run(); };
+  Roofs roofs;
+  roofs.flops_per_second =
+      static_cast<double>(threads * kSteps * kChains * arithmetic.flops) /
+      BestSeconds([&] { context.pool->ParallelFor(threads, 1, std::ref(compute)); });
+
+  // Slices of an array larger than any cache, in turn; read in chunks, as the kernels read weights.
+  constexpr int64_t kSlice = int64_t{2} << 20;
+  const std::vector<uint64_t> words(int64_t{64} << 20, 1);
+  int64_t slice = 0;
+  const auto read = [&](int64_t begin, int64_t end, int) {
+    uint64_t sums[8] = {};
+    for (int64_t i = slice + begin; i < slice + end; i += 8) {
+      for (int64_t j = 0; j < 8; ++j) sums[j] += words[i + j];
+    }
+    g_word_sink = std::accumulate(sums, sums + 8, uint64_t{0});
+  };
+  const double seconds = BestSeconds([&] {
+    context.pool->ParallelFor(kSlice, 1 << 14, std::ref(read));
+    slice = (slice + kSlice) % static_cast<int64_t>(words.size());
+  });
+  roofs.read_bytes_per_second = static_cast<double>(kSlice * 8) / seconds;
+  return roofs;
+}
+
+}  // namespace latentd

@@ -1,0 +1,12 @@
+// Absorbed attention of the avx512 path.
+#include <immintrin.h>
+
+#include "kernels/cpu/attention_f32.h"
+#include "kernels/cpu/avx512_common.h"
+#include "kernels/cpu/table.h"
+
+namespace latentd {
+
+AttentionKernels Avx512Attention() { return AttentionKernelsFor<AttentionF32<Ops512, 4>>(); }
+
+}  // namespace latentd

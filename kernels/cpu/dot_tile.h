@@ -1,0 +1,130 @@
+// The dot tile: a few weight rows against a few packed tokens. Included by the path files alone,
+// each of which instantiates it with its own Arch; everything here has internal linkage for that
+// reason.
+//
+// Arch supplies Weight, Packed (element types), Acc, WOperand, XOperand (registers), kStep
+// (elements of K a step consumes, a divisor of 2048), kRows, kTokens (the tile) and
+//   LoadW(const Weight*), LoadX(const Packed*)   one step of one row or token
+//   MulAdd(Acc, WOperand, XOperand)
+//   PackStep(const float* x, Packed* to)         one step of a token
+//   ReduceRows(const Acc (&)[kRows], float*)     the fixed tree, for kRows accumulators at once
+//   Reduce(Acc)                                  the same tree for one
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/cpu/table.h"
+
+namespace latentd {
+namespace {
+
+template <class Arch>
+void PackTile(const float* x, int64_t ld, int64_t count, int64_t k, void* tile) {
+  auto* to = static_cast<typename Arch::Packed*>(tile);
+  for (int64_t k0 = 0; k0 < k; k0 += Arch::kStep) {
+    for (int64_t t = 0; t < count; ++t, to += Arch::kStep) {
+      const float* from = x + t * ld + k0;
+      float padded[Arch::kStep] = {};
+      if (k - k0 < Arch::kStep) {
+        for (int64_t i = 0; i < k - k0; ++i) padded[i] = from[i];
+        from = padded;
+      }
+      Arch::PackStep(from, to);
+    }
+  }
+}
+
+// One block of K for R rows and T tokens, y = or y += the block's sum. The last step may be
+// partial: its weights are copied beside zeros, since a load past a row's end could leave the
+// mapping.
+template <class Arch, int R, int T>
+inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, const typename Arch::Packed* x,
+                     int64_t k, bool first, float* y, int64_t y_ld) {
+  typename Arch::Acc acc[T][R];
+  for (int t = 0; t < T; ++t) {
+    for (int r = 0; r < R; ++r) acc[t][r] = Arch::Zero();
+  }
+  const int64_t full = k / Arch::kStep * Arch::kStep;
+  for (int64_t i = 0; i < full; i += Arch::kStep) {
+#pragma GCC unroll 2
+    for (int part = 0; part < Arch::kParts; ++part) {
+      typename Arch::XOperand x_part[T];
+#pragma GCC unroll 8
+      for (int t = 0; t < T; ++t) x_part[t] = Arch::LoadX(x + i * T + t * Arch::kStep, part);
+#pragma GCC unroll 8
+      for (int r = 0; r < R; ++r) {
+        const typename Arch::WOperand w_part = Arch::LoadW(w + r * w_ld + i, part);
+#pragma GCC unroll 8
+        for (int t = 0; t < T; ++t) acc[t][r] = Arch::MulAdd(acc[t][r], w_part, x_part[t]);
+      }
+    }
+  }
+  if (full < k) {
+    for (int r = 0; r < R; ++r) {
+      typename Arch::Weight padded[Arch::kStep] = {};
+      for (int64_t i = full; i < k; ++i) padded[i - full] = w[r * w_ld + i];
+      for (int part = 0; part < Arch::kParts; ++part) {
+        for (int t = 0; t < T; ++t) {
+          acc[t][r] = Arch::MulAdd(acc[t][r], Arch::LoadW(padded, part),
+                                   Arch::LoadX(x + full * T + t * Arch::kStep, part));
+        }
+      }
+    }
+  }
+  for (int t = 0; t < T; ++t) {
+    float sums[R];
+    if constexpr (R == Arch::kRows) {
+      Arch::ReduceRows(acc[t], sums);
+    } else {
+      for (int r = 0; r < R; ++r) sums[r] = Arch::Reduce(acc[t][r]);
+    }
+    for (int r = 0; r < R; ++r) y[t * y_ld + r] = first ? sums[r] : y[t * y_ld + r] + sums[r];
+  }
+}
+
+// R rows against every token, one block of K.
+template <class Arch, int R>
+void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t padded_k) {
+  using Packed = typename Arch::Packed;
+  const auto* w = static_cast<const typename Arch::Weight*>(panel.w) + row * panel.w_ld + k0;
+  float* y = panel.y + row;
+  for (int64_t t = 0; t < panel.num_tokens; t += Arch::kTokens, y += Arch::kTokens * panel.y_ld) {
+    const int64_t count = panel.num_tokens - t;
+    const Packed* tile = static_cast<const Packed*>(panel.x) + t * padded_k;
+    if (count >= Arch::kTokens) {
+      DotBlock<Arch, R, Arch::kTokens>(w, panel.w_ld, tile + k0 * Arch::kTokens, k, k0 == 0, y,
+                                       panel.y_ld);
+    } else if (count == 2) {
+      DotBlock<Arch, R, 2>(w, panel.w_ld, tile + k0 * 2, k, k0 == 0, y, panel.y_ld);
+    } else {
+      DotBlock<Arch, R, 1>(w, panel.w_ld, tile + k0, k, k0 == 0, y, panel.y_ld);
+    }
+  }
+}
+
+template <class Arch>
+void RunDotPanel(const DotPanel& panel) {
+  static_assert(kDotBlock % Arch::kStep == 0 && kPackAlign % Arch::kStep == 0 &&
+                Arch::kTokens <= 3);
+  const int64_t padded_k = (panel.k + kPackAlign - 1) / kPackAlign * kPackAlign;
+  for (int64_t k0 = 0; k0 < panel.k || k0 == 0; k0 += kDotBlock) {
+    const int64_t k = panel.k - k0 < kDotBlock ? panel.k - k0 : kDotBlock;
+    int64_t row = 0;
+    for (; row + Arch::kRows <= panel.num_rows; row += Arch::kRows) {
+      DotRows<Arch, Arch::kRows>(panel, row, k0, k, padded_k);
+    }
+    for (; row < panel.num_rows; ++row) DotRows<Arch, 1>(panel, row, k0, k, padded_k);
+  }
+  if (panel.bias == nullptr) return;
+  for (int64_t t = 0; t < panel.num_tokens; ++t) {
+    for (int64_t n = 0; n < panel.num_rows; ++n) panel.y[t * panel.y_ld + n] += panel.bias[n];
+  }
+}
+
+template <class Arch>
+constexpr DotKernels DotKernelsFor() {
+  return {Arch::kTokens, PackTile<Arch>, sizeof(typename Arch::Packed), RunDotPanel<Arch>};
+}
+
+}  // namespace
+}  // namespace latentd

@@ -1,0 +1,35 @@
+#include "kernels/cpu/table.h"
+
+namespace latentd {
+namespace {
+
+// Only the tables that are asked for are filled: the functions run on this machine's path alone.
+template <CpuPath kPath>
+const CpuKernels* Table() {
+  static const CpuKernels kernels = [] {
+    CpuKernels filled;
+    AddAvx2Kernels(filled);
+    if (kPath >= CpuPath::kAvx512) AddAvx512Kernels(filled);
+    if (kPath >= CpuPath::kAvx512Bf16) AddAvx512Bf16Kernels(filled);
+    return filled;
+  }();
+  return &kernels;
+}
+
+}  // namespace
+
+const CpuKernels* KernelsOf(CpuPath path) {
+  switch (path) {
+    case CpuPath::kScalar:
+      return nullptr;
+    case CpuPath::kAvx2:
+      return Table<CpuPath::kAvx2>();
+    case CpuPath::kAvx512:
+      return Table<CpuPath::kAvx512>();
+    case CpuPath::kAvx512Bf16:
+      return Table<CpuPath::kAvx512Bf16>();
+  }
+  return nullptr;
+}
+
+}  // namespace latentd

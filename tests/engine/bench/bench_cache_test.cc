@@ -1,0 +1,114 @@
+#include <catch2/catch.hpp>
+#include <cstring>
+#include <set>
+
+#include "engine/bench/bench_cache.h"
+#include "engine/bench/bench_runner.h"
+#include "tests/fakes/fake_executor.h"
+
+namespace latentd {
+namespace {
+
+constexpr int64_t kLayers = 2, kLatent = 70, kRope = 6, kGroups = 3;
+
+std::unique_ptr<BlockPool> Pool(int64_t blocks) {
+  return *BlockPool::Create(BlockLayout::Make(kLayers, kLatent, kRope, kGroups), blocks,
+                            {.poison = true, .may_allocate = {}});
+}
+
+}  // namespace
+
+TEST_CASE("sequences have blocks of their own, which go back at the end") {
+  const auto pool = Pool(8);
+  FakeExecutor executor(pool.get(), {});
+  {
+    BenchCache cache(pool.get(), &executor, 16);
+    REQUIRE(cache.Resize(3, 65, {}).ok());
+    std::set<uint32_t> granules;
+    for (int64_t i = 0; i < 3; ++i) {
+      REQUIRE(cache.table(i).size() == 2);
+      granules.insert(cache.table(i).begin(), cache.table(i).end());
+    }
+    CHECK(granules.size() == 6);
+    REQUIRE(cache.Resize(4, 128, {}).ok());  // what was held makes room
+    CHECK(pool->num_free() == 0);
+    const absl::Status status = cache.Resize(3, 129, {});
+    CHECK(absl::IsResourceExhausted(status));
+    CHECK(std::string(status.message()).find("9 cache blocks and the pool has 8") !=
+          std::string::npos);
+  }
+  CHECK(pool->num_free() == 8);
+}
+
+TEST_CASE("a computed cache is the same for every sequence") {
+  const auto pool = Pool(6);
+  FakeExecutor executor(pool.get(), {});
+  BenchCache cache(pool.get(), &executor, 16);
+  REQUIRE(cache.Resize(3, 100, {}).ok());
+  cache.Compute(100);
+  for (int64_t position = 0; position < 100; ++position) {
+    const auto block = static_cast<size_t>(position / kBlockTokens);
+    const int64_t offset = position % kBlockTokens;
+    FakeSlot slots[3];
+    for (int64_t i = 0; i < 3; ++i) {
+      std::memcpy(&slots[i], pool->Row(cache.table(i)[block], 0, offset), sizeof(FakeSlot));
+    }
+    CHECK(slots[0].position == static_cast<uint32_t>(position));
+    CHECK(std::memcmp(&slots[0], &slots[1], sizeof(FakeSlot)) == 0);
+    CHECK(std::memcmp(&slots[0], &slots[2], sizeof(FakeSlot)) == 0);
+  }
+}
+
+TEST_CASE("work writes the slots after the depth, and can be repeated") {
+  const auto pool = Pool(4);
+  FakeExecutor executor(pool.get(), {});
+  BenchCache cache(pool.get(), &executor, 16);
+  REQUIRE(cache.Resize(2, 60, {}).ok());
+  cache.Compute(20);
+  const BenchWork decode{BenchWork::Kind::kDecode, 20, 2, 1, {}};
+  const BenchWork prefill{BenchWork::Kind::kPrefill, 20, 1, 40, {}};
+  const auto slot = [&](int64_t sequence, int64_t position) {
+    FakeSlot s;
+    std::memcpy(&s, pool->Row(cache.table(sequence)[0], 0, position), sizeof(s));
+    return s;
+  };
+  for (int repetition = 0; repetition < 2; ++repetition) {
+    RunWork(&executor, cache, 16, decode);
+    CHECK(slot(0, 20).position == 20);
+    CHECK(slot(1, 20).position == 20);
+    CHECK(slot(0, 20).token != slot(1, 20).token);
+    RunWork(&executor, cache, 16, prefill);
+    for (int64_t position = 20; position < 60; ++position) {
+      CHECK(slot(0, position).position == static_cast<uint32_t>(position));
+    }
+    CHECK(slot(1, 19).position == 19);
+  }
+}
+
+TEST_CASE("random latents fill all of a row and nothing past the width") {
+  const auto pool = Pool(2);
+  const BlockLayout& layout = pool->layout();
+  const uint32_t a = *pool->Allocate(), b = *pool->Allocate();
+  const int64_t width = GENERATE(1, 37, 70);
+  SynthesizeBlock(pool->Block(a), layout, width, 5);
+  SynthesizeBlock(pool->Block(b), layout, width, 5);
+  for (int64_t layer = 0; layer < kLayers; ++layer) {
+    for (int64_t t = 0; t < kBlockTokens; ++t) {
+      const auto* row = reinterpret_cast<const bf16*>(pool->Row(a, layer, t));
+      CHECK(std::memcmp(row, pool->Row(b, layer, t), static_cast<size_t>(layout.row_bytes)) == 0);
+      for (int64_t j = 0; j < layout.row_latent + kRope; ++j) {
+        const float size = std::abs(ToFloat(row[j]));
+        const bool lane = j < width || j >= layout.row_latent;
+        REQUIRE((lane ? size >= 0.5f && size < 1 : row[j].bits == 0));
+      }
+      for (int64_t g = 0; g < kGroups; ++g) {
+        const float alpha = pool->Alphas(a, layer, t)[g];
+        REQUIRE((alpha >= 1 && alpha < 1.5f));
+      }
+    }
+  }
+  SynthesizeBlock(pool->Block(b), layout, width, 6);
+  CHECK(std::memcmp(pool->Block(a), pool->Block(b), static_cast<size_t>(layout.block_bytes)) != 0);
+}
+
+}  // namespace latentd

@@ -1,0 +1,105 @@
+// A model on the CPU executor over block tables of its own, run in whatever portions a test wants.
+#pragma once
+
+#include <cmath>
+#include <memory>
+#include <random>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "cache/block_pool.h"
+#include "engine/model/model_executor.h"
+#include "kernels/core/thread_pool.h"
+#include "tests/engine/model/random_model.h"
+
+namespace latentd {
+
+inline ModelConfig Geometry() {
+  ModelConfig config;
+  config.hidden_size = 48;
+  config.num_layers = 2;
+  config.num_heads = 6;
+  config.num_kv_groups = 6;
+  config.q_lora_rank = 24;
+  config.kv_lora_rank = 40;  // not a multiple of 64: the row is padded
+  config.qk_nope_head_dim = 12;
+  config.qk_rope_head_dim = 8;
+  config.v_head_dim = 10;
+  config.intermediate_size = 64;
+  config.vocab_size = 50;
+  config.max_context = 256;
+  config.softmax_scale = 1 / std::sqrt(20.0f);
+  config.rope.inv_freq = {1, 0.1, 0.01, 0.001};
+  return config;
+}
+
+inline std::vector<uint32_t> Tokens(size_t count, uint32_t seed) {
+  std::mt19937 random(seed);
+  std::vector<uint32_t> ids(count);
+  for (uint32_t& id : ids) id = random() % 50;
+  return ids;
+}
+
+struct Runner {
+  Runner(const RandomModel& model, int threads, CpuPath path = BestCpuPath(),
+         Determinism determinism = Determinism::kStrict)
+      : pool(threads), context{path, &pool} {
+    const ModelConfig& c = model.config;
+    const BlockLayout layout =
+        BlockLayout::Make(c.num_layers, c.kv_lora_rank, c.qk_rope_head_dim, c.num_alphas());
+    blocks = *BlockPool::Create(layout, 32, {.poison = true, .may_allocate = {}});
+    executor = std::make_unique<ModelExecutor>(c, model.weights, context, layout, blocks->base(),
+                                               512, determinism);
+  }
+
+  struct Sequence {
+    std::vector<uint32_t> ids, table;
+    int64_t computed = 0;
+    std::vector<std::vector<float>> logits;
+    Width width = {};  // full
+  };
+
+  Sequence NewSequence(std::vector<uint32_t> ids, Width width = {}) {
+    Sequence s{std::move(ids), {}, 0, {}, width};
+    for (size_t i = 0; i < (s.ids.size() + 63) / 64; ++i) s.table.push_back(*blocks->Allocate());
+    return s;
+  }
+
+  void Step(const std::vector<std::pair<Sequence*, int64_t>>& portions) {
+    StepPlan plan;
+    for (const auto& [s, count] : portions) {
+      PlanEntry entry;
+      entry.first_position = s->computed;
+      entry.token_ids = {s->ids.data() + s->computed, static_cast<size_t>(count)};
+      entry.block_table = s->table;
+      entry.width_q = s->width.q;
+      entry.width_kv = s->width.kv;
+      plan.entries.push_back(entry);
+    }
+    std::vector<EntryOutcome> outcomes;
+    executor->Run(
+        plan,
+        [&](size_t entry, int64_t, std::span<float> row) {
+          portions[entry].first->logits.emplace_back(row.begin(), row.end());
+        },
+        &outcomes);
+    for (const auto& [s, count] : portions) s->computed += count;
+  }
+
+  ThreadPool pool;
+  Context context;
+  std::unique_ptr<BlockPool> blocks;
+  std::unique_ptr<ModelExecutor> executor;
+};
+
+inline std::vector<std::vector<float>> RunWhole(const RandomModel& model,
+                                                const std::vector<uint32_t>& ids, Width width = {},
+                                                CpuPath path = BestCpuPath()) {
+  Runner runner(model, 1, path);
+  auto s = runner.NewSequence(ids, width);
+  runner.Step({{&s, static_cast<int64_t>(ids.size())}});
+  return s.logits;
+}
+
+}  // namespace latentd

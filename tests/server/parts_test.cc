@@ -1,0 +1,98 @@
+// Small parts of the service: the preparation pool and the tenants' salts.
+#include <catch2/catch.hpp>
+#include <future>
+#include <string>
+
+#include "server/in_flight.h"
+#include "server/preprocess_pool.h"
+#include "server/tenant_salt.h"
+
+namespace latentd {
+namespace {
+
+TEST_CASE("SipHash-2-4 gives the published values") {
+  // The reference's vectors: key 00 01 … 0f, message 00 01 … of each length.
+  constexpr uint64_t kKey0 = 0x0706050403020100, kKey1 = 0x0f0e0d0c0b0a0908;
+  std::string message;
+  CHECK(SipHash(kKey0, kKey1, message) == 0x726fdb47dd0e0e31);
+  for (char i = 0; i < 15; ++i) message.push_back(i);
+  CHECK(SipHash(kKey0, kKey1, message) == 0xa129ca6149be45e5);
+  CHECK(SipHash(kKey0, kKey1, message.substr(0, 8)) == 0x93f5f5799a932462);
+}
+
+TEST_CASE("Salts are equal for equal pairs only") {
+  const TenantSalts salts({1, 2, 3, 4});
+  CHECK(salts.Salt("k", "s") == salts.Salt("k", "s"));
+  CHECK(salts.Salt("k", "s") != salts.Salt("k", "t"));
+  CHECK(salts.Salt("ab", "c") != salts.Salt("a", "bc"));
+  CHECK(salts.Salt("", "c") != salts.Salt("c", ""));
+  CHECK(salts.Salt("", "") != TenantSalts({5, 6, 7, 8}).Salt("", ""));
+  CHECK(TenantSalts().Salt("", "") != TenantSalts().Salt("", ""));
+  const auto salt = salts.Salt("k", "s");
+  CHECK(salt[0] != salt[1]);
+}
+
+TEST_CASE("The pool bounds bytes, counting what runs, and always takes one job") {
+  std::promise<bool> started;
+  std::promise<void> go;
+  PreprocessPool pool(1, 100);
+  REQUIRE(pool.Submit(1000, [&](bool run) {
+    started.set_value(run);
+    go.get_future().wait();
+  }));
+  CHECK(started.get_future().get());
+  CHECK_FALSE(pool.Submit(1, [](bool) { FAIL("was refused"); }));
+  go.set_value();
+}
+
+TEST_CASE("Jobs wait up to the bound and run in order") {
+  std::promise<void> started, go, done;
+  std::string order;
+  PreprocessPool pool(1, 100);
+  REQUIRE(pool.Submit(10, [&](bool) {
+    started.set_value();
+    go.get_future().wait();
+  }));
+  started.get_future().wait();
+  REQUIRE(pool.Submit(40, [&](bool) { order += 'a'; }));
+  REQUIRE(pool.Submit(50, [&](bool) {
+    order += 'b';
+    done.set_value();
+  }));
+  CHECK_FALSE(pool.Submit(1, [](bool) {}));
+  go.set_value();
+  done.get_future().wait();
+  CHECK(order == "ab");
+}
+
+TEST_CASE("Jobs left at the end are told so, and none is lost") {
+  int run = 0, told = 0;  // the pool has one thread, joined before they are read
+  {
+    PreprocessPool pool(1, 100);
+    for (int i = 0; i < 50; ++i) {
+      REQUIRE(pool.Submit(1, [&](bool runs) { ++(runs ? run : told); }));
+    }
+  }
+  CHECK(run + told == 50);
+}
+
+TEST_CASE("The count of requests under way tells when it falls to zero") {
+  auto count = std::make_shared<InFlightCount>();
+  int zeros = 0;
+  count->OnZero([&] { ++zeros; });
+  auto one = count->Ticket();
+  auto copy = one;
+  auto two = count->Ticket();
+  CHECK(count->count() == 2);
+  one.reset();
+  CHECK(count->count() == 2);
+  copy.reset();
+  CHECK(count->count() == 1);
+  CHECK(zeros == 0);
+  count.reset();  // a ticket keeps it alive
+  two.reset();
+  CHECK(zeros == 1);
+}
+
+}  // namespace
+}  // namespace latentd

@@ -1,0 +1,20 @@
+//! Tokenizers, chat templates and constraints on output behind a C ABI. The contract is include/latentd_text.h.
+
+mod abi;
+mod compile;
+mod constraint;
+mod constraint_abi;
+mod growth;
+mod guard;
+mod json;
+mod meter;
+mod template;
+mod tokenizer;
+mod vocabulary;
+mod watch;
+
+/// One line for the caller.
+pub type Outcome<T> = Result<T, String>;
+
+#[global_allocator]
+static ALLOCATOR: meter::MeteredAllocator = meter::MeteredAllocator;
