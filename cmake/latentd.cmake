@@ -49,11 +49,12 @@ function(latentd_library name)
 endfunction()
 
 # latentd_test(NAME SOURCES a.cc ... DEPS target ... LABELS unit|slow ...)
-# A Catch2 program, run whole by ctest.
+# A Catch2 program, run whole by ctest. The timeout is for programs that hang, under a sanitizer on a
+# busy machine too: no test comes near it.
 function(latentd_test name)
   cmake_parse_arguments(ARG "" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} latentd_catch_main)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
-  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}")
+  set_tests_properties(${name} PROPERTIES LABELS "${ARG_LABELS}" TIMEOUT 900)
 endfunction()

@@ -35,11 +35,13 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   // The service's answer to the request; once.
   void Start(absl::StatusOr<std::shared_ptr<MessageStream<Message>>> stream) {
     if (!stream.ok()) return End(ToGrpc(stream.status()));
+    bool left;  // the caller, meanwhile
     {
       const std::lock_guard lock(mutex_);
-      if (finished_) return;  // the caller left meanwhile; dropping the stream cancels
-      stream_ = *stream;
+      left = finished_;
+      if (!left) stream_ = *stream;
     }
+    if (left) return (*stream)->Cancel();
     (*stream)->SetWake([weak = this->weak_from_this(), pump = pump_] {
       const auto reactor = weak.lock();
       if (reactor == nullptr || reactor->posted_.exchange(true)) return;
@@ -99,7 +101,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     this->StartWrite(&message_);
   }
 
-  // Ends the call unless that has happened; the stream, if any, is dropped and so cancelled.
+  // Ends the call unless that has happened, and cancels the stream, if any.
   void End(const grpc::Status& status) {
     std::shared_ptr<MessageStream<Message>> dropped;
     {
@@ -108,6 +110,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
       finished_ = true;
       dropped.swap(stream_);
     }
+    if (dropped != nullptr) dropped->Cancel();
     this->Finish(status);
   }
 

@@ -160,14 +160,29 @@ TEST_CASE("The call's deadline is the request's") {
 TEST_CASE("A call that is cancelled, or dropped, is cancelled in the engine") {
   DoorFixture f;
   std::promise<std::shared_ptr<FakeTokenStream>> submitted;
-  std::promise<void> cancelled;
+  std::promise<void> cancelled, start;
   f.engine.on_submit = [&](auto stream) {
     stream->on_cancel = [&] { cancelled.set_value(); };
     submitted.set_value(stream);
+    start.get_future().wait();
   };
   auto context = std::make_unique<grpc::ClientContext>();
   auto reader = f.stub->Generate(context.get(), Prompt("x"));
   auto engine = submitted.get_future().get();
+  SECTION("before the engine has answered") {
+    context->TryCancel();
+    CHECK(reader->Finish().error_code() == grpc::StatusCode::CANCELLED);
+    // By the time that later calls on the connection are answered, the server knows.
+    for (int i = 0; i < 100; ++i) {
+      grpc::ClientContext other;
+      v1::ListModelsResponse models;
+      CHECK(f.stub->ListModels(&other, {}, &models).ok());
+    }
+    start.set_value();
+    cancelled.get_future().wait();
+    return;
+  }
+  start.set_value();
   SECTION("before the first token") { context->TryCancel(); }
   SECTION("after a token") {
     engine->Text("a");
