@@ -59,6 +59,20 @@ def test_widths_and_random_weights():
     assert "random" in random["model"]
 
 
+def test_decode_at_256k(tmp_path):
+    config = json.loads((DEMO / "config.json").read_text())
+    config["max_position_embeddings"] = 2**18 + 64
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    done = bench("--random-weights", tmp_path / "config.json", "--synthetic-cache", "--depth", 2**18,
+                 "--prefill", "1", "--batch", "1", "--repeat", "1", "--json")
+    assert done.returncode == 0, done
+    rows = json.loads(done.stdout)["rows"]
+    assert [(r["kind"], r["depth"]) for r in rows] == [("prefill", 2**18), ("decode", 2**18)]
+    for row in rows:  # it reads every latent of every layer, bf16
+        latents = 2**18 * config["num_hidden_layers"] * 2 * (config["kv_lora_rank"] + config["qk_rope_head_dim"])
+        assert row["bytes"] > latents and row["tokens_per_second"] > 0
+
+
 @pytest.mark.parametrize("args, status, said", [
     (["--width", "17,8"], 1, "17,8"),
     (["--width", "wide"], 2, "--width"),

@@ -42,7 +42,11 @@ struct Sequence {
         q_content(length * m.num_heads * kHeadDim),
         q_rope(RandomFloats(rng, length * m.num_heads * m.rope_dim)) {
     std::uniform_int_distribution<int> small(-3, 3);
-    for (float& value : c) value = RoundToBf16(value);
+    // The mean drifts along the sequence, so that a part of it left out shows.
+    for (int64_t i = 0; i < length * m.width; ++i) {
+      const auto drift = static_cast<float>(i / m.width) / static_cast<float>(length);
+      c[i] = RoundToBf16(c[i] + drift);
+    }
     for (float& value : k_rope) value = RoundToBf16(value);
     for (float& value : q_rope) value = RoundToBf16(value);
     for (float& value : w_uk) value = static_cast<float>(small(rng)) / 8;
@@ -69,12 +73,13 @@ struct Sequence {
     return static_cast<float>(1 / std::sqrt(sum / static_cast<double>(count) + 1e-6));
   }
 
-  // [length · H, row width]: the absorbed queries.
-  std::vector<float> AbsorbedQueries() const {
-    std::vector<float> q(length * model.num_heads * model.RowWidth());
-    for (int64_t row = 0; row < length * model.num_heads; ++row) {
+  // [(length − first) · H, row width]: the absorbed queries of the tokens from `first` on.
+  std::vector<float> AbsorbedQueries(int64_t first = 0) const {
+    const int64_t first_row = first * model.num_heads, end_row = length * model.num_heads;
+    std::vector<float> q((end_row - first_row) * model.RowWidth());
+    for (int64_t row = first_row; row < end_row; ++row) {
       const int64_t group = row % model.num_heads * model.num_groups / model.num_heads;
-      float* to = &q[row * model.RowWidth()];
+      float* to = &q[(row - first_row) * model.RowWidth()];
       for (int64_t j = 0; j < model.width; ++j) {
         for (int64_t i = 0; i < kHeadDim; ++i) {
           to[j] += q_content[row * kHeadDim + i] * w_uk[(group * kHeadDim + i) * model.width + j];
@@ -144,25 +149,25 @@ MlaAttentionArgs Args(const Model& model, const Pool& pool) {
   return args;
 }
 
-// Rows [first, length) of a sequence, in chunks of `chunk` tokens.
+// Tokens [first, length) of a sequence, in chunks of `chunk`; q ends with their queries.
 std::vector<float> Attend(const Context& context, const Sequence& sequence, const Pool& pool,
-                          const std::vector<uint32_t>& table, const std::vector<float>& q,
+                          const std::vector<uint32_t>& table, std::span<const float> q,
                           int64_t first, int64_t chunk) {
   const Model& model = sequence.model;
-  const int64_t rows = sequence.length * model.num_heads;
+  const int64_t rows = (sequence.length - first) * model.num_heads;
+  q = q.last(rows * model.RowWidth());
   std::vector<float> out(rows * model.RowLatent(), std::numeric_limits<float>::quiet_NaN());
   for (int64_t token = first; token < sequence.length; token += chunk) {
     const AttentionSequence part = {.block_table = table,
-                                    .first_row = token,
+                                    .first_row = token - first,
                                     .num_tokens = std::min(chunk, sequence.length - token),
                                     .first_position = token};
     MlaAttentionArgs args = Args(model, pool);
-    args.q = View(q, rows, model.RowWidth());
+    args.q = {q.data(), rows, model.RowWidth(), model.RowWidth()};
     args.out = View(out, rows, model.RowLatent());
     args.sequences = std::span(&part, 1);
     MlaAttention(context, args);
   }
-  out.erase(out.begin(), out.begin() + first * model.num_heads * model.RowLatent());
   return out;
 }
 
@@ -171,9 +176,10 @@ std::vector<float> Attend(const Context& context, const Sequence& sequence, cons
 // A score s = scale · (α (q̃·c) + q_R·kR) errs by at most (row width + 4) roundings of the sum of
 // its terms' magnitudes: δ. A weight e^(s − m) then errs by e^(2δ) − 1 (its own score and the
 // largest), by the exponential (3e-7) and by rounding p to bf16 (2^-8): ε in all. Since the weights
-// are divided by their own sum, coordinate j errs by at most Σ p |c_t − z_j| ε / (1 − ε), plus T +
-// 16 roundings of Σ p |c_t| for the sums and the folds. Weights below the smallest normal number
-// become zero: T · 2^-126 more.
+// are divided by their own sum, coordinate j errs by at most Σ p |c_t − z_j| ε / (1 − ε), plus one
+// rounding of Σ p |c_t| for every step of the longest chain of sums: a unit's tokens, the units of
+// a group, the groups, and 16 more within vectors and for the division. Weights below the smallest
+// normal number become zero: 2^-126 more for each.
 struct ExpandedRow {
   ExpandedRow(const Sequence& s, int64_t row) {
     const Model& m = s.model;
@@ -191,7 +197,8 @@ struct ExpandedRow {
     double sum = 0;
     for (double& score : scores) sum += score = std::exp(score - largest);
     const double epsilon = std::expm1(2 * delta) + 3e-7 + kHalfUlpBf16;
-    const auto count = static_cast<double>(num_tokens);
+    const auto depth =
+        static_cast<double>(std::min(num_tokens, kUnitTokens) + 4 + num_tokens / kGroupTokens + 16);
     for (int64_t j = 0; j < m.RowLatent(); ++j) {
       const auto c = [&](int64_t t) { return j < m.width ? double{s.c[t * m.width + j]} : 0.0; };
       double mean = 0, magnitude = 0, spread = 0;
@@ -201,8 +208,7 @@ struct ExpandedRow {
       }
       for (int64_t t = 0; t < num_tokens; ++t) spread += scores[t] / sum * std::fabs(c(t) - mean);
       z.push_back(mean);
-      bound.push_back(spread * epsilon / (1 - epsilon) +
-                      (count + 16) * (kHalfUlp * magnitude + 0x1p-126));
+      bound.push_back(spread * epsilon / (1 - epsilon) + depth * (kHalfUlp * magnitude + 0x1p-126));
     }
   }
 
@@ -321,12 +327,12 @@ TEST_CASE("splitting a long context over threads does not change a bit") {
   std::mt19937 rng(3);
   ThreadPool three(3);
   const Model model = {3, 1, 64, 4, KeyNorm::kBlockwise};
-  for (const int64_t length : {513, 2049, 4700, 8193}) {
+  for (const int64_t length : {513, 2049, 4700, 8193, 262'144}) {
     const int64_t first = length - 10;
     Sequence sequence(rng, model, length);
     Pool pool(model, length / 64 + 1);
     const std::vector<uint32_t> table = pool.Write(sequence, rng, length / 64 + 1);
-    const std::vector<float> q = sequence.AbsorbedQueries();
+    const std::vector<float> q = sequence.AbsorbedQueries(first);
     for (const CpuPath path : RunnablePaths()) {
       if (path == CpuPath::kScalar && length > 513) continue;  // has no split, only time
       const std::vector<float> whole = Attend({path, nullptr}, sequence, pool, table, q, first, 10);
