@@ -42,7 +42,7 @@ class Transformer {
   int64_t logits_tile() const { return kLogitsTile; }
 
  private:
-  static constexpr int64_t kLogitsTile = 16;
+  static constexpr int64_t kLogitsTile = 64;
 
   // What key normalisation folds into the query side: γ_qC ⊙ γ_kC, then γ_qR.
   struct QueryNorm {
