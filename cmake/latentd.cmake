@@ -6,12 +6,14 @@ set(CMAKE_EXPORT_COMPILE_COMMANDS ON)
 set(CMAKE_POSITION_INDEPENDENT_CODE ON)
 set(THREADS_PREFER_PTHREAD_FLAG ON)
 find_package(Threads REQUIRED)
-find_package(absl REQUIRED)  # here, so that every folder sees its targets
+if(NOT LATENTD_BUILD STREQUAL "aarch64")
+  find_package(absl REQUIRED)  # here, so that every folder sees its targets
+endif()
 
 # -ffp-contract=off: a product and a sum are fused only where a kernel says so, so that the bits of a
 # result do not depend on what the compiler chose to contract.
 add_compile_options(-Wall -Wextra -Werror -ffp-contract=off -fno-omit-frame-pointer)
-if(LATENTD_BUILD STREQUAL "release")
+if(LATENTD_BUILD MATCHES "^(release|aarch64)$")
   set(CMAKE_BUILD_TYPE "")
   add_compile_options(-O3 -g1 -D_FORTIFY_SOURCE=2 -fstack-protector-strong)
   add_link_options(-Wl,-z,relro,-z,now)
@@ -32,10 +34,10 @@ elseif(LATENTD_BUILD STREQUAL "fuzz")
   add_link_options(-fsanitize=address,undefined)
   add_compile_definitions(LATENTD_POISON=1)
 else()
-  message(FATAL_ERROR "LATENTD_BUILD is release, asan, tsan or fuzz, not '${LATENTD_BUILD}'")
+  message(FATAL_ERROR "LATENTD_BUILD is release, asan, tsan, fuzz or aarch64, not '${LATENTD_BUILD}'")
 endif()
 find_program(LATENTD_MOLD mold)
-if(LATENTD_MOLD AND NOT LATENTD_BUILD STREQUAL "fuzz")
+if(LATENTD_MOLD AND NOT LATENTD_BUILD MATCHES "^(fuzz|aarch64)$")
   add_link_options(-fuse-ld=mold)
 endif()
 

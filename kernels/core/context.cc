@@ -1,6 +1,8 @@
 #include "kernels/core/context.h"
 
+#ifdef __x86_64__
 #include <cpuid.h>
+#endif
 
 #include "kernels/core/check.h"
 
@@ -8,7 +10,7 @@ namespace latentd {
 namespace {
 
 constexpr CpuPath kPaths[] = {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512,
-                              CpuPath::kAvx512Bf16};
+                              CpuPath::kAvx512Bf16, CpuPath::kNeon};
 
 }  // namespace
 
@@ -22,6 +24,8 @@ std::string_view Name(CpuPath path) {
       return "avx512";
     case CpuPath::kAvx512Bf16:
       return "avx512-bf16";
+    case CpuPath::kNeon:
+      return "neon";
   }
   LATENTD_CHECK(!"a CpuPath outside its enumeration");
 }
@@ -33,6 +37,7 @@ std::optional<CpuPath> ParseCpuPath(std::string_view name) {
   return std::nullopt;
 }
 
+#ifdef __x86_64__
 namespace {
 
 // Two features that clang 14's __builtin_cpu_supports does not know. Their registers are those of
@@ -62,9 +67,19 @@ bool Supported(CpuPath path) {
              __builtin_cpu_supports("avx512vl");
     case CpuPath::kAvx512Bf16:
       return Supported(CpuPath::kAvx512) && HasAvx512Bf16();
+    case CpuPath::kNeon:
+      return false;
   }
   return false;
 }
+#else
+bool Supported(CpuPath path) {
+#ifdef __aarch64__
+  if (path == CpuPath::kNeon) return true;
+#endif
+  return path == CpuPath::kScalar;
+}
+#endif
 
 CpuPath BestCpuPath() {
   CpuPath best = CpuPath::kScalar;

@@ -9,13 +9,14 @@ namespace latentd {
 
 class ThreadPool;
 
-// Instruction sets of the CPU back end, slowest first. Bits are promised per path.
-enum class CpuPath { kScalar, kAvx2, kAvx512, kAvx512Bf16 };
+// Instruction sets of the CPU back end, slowest first; kNeon is AArch64's, those before it
+// x86-64's. Bits are promised per path.
+enum class CpuPath { kScalar, kAvx2, kAvx512, kAvx512Bf16, kNeon };
 
-// "scalar", "avx2", "avx512", "avx512-bf16".
+// "scalar", "avx2", "avx512", "avx512-bf16", "neon".
 std::string_view Name(CpuPath path);
 std::optional<CpuPath> ParseCpuPath(std::string_view name);
-// What this machine's CPU (and operating system state) can run.
+// What this build and this machine's CPU (and operating system state) can run.
 bool Supported(CpuPath path);
 CpuPath BestCpuPath();
 

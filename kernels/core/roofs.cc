@@ -1,6 +1,10 @@
 #include "kernels/core/roofs.h"
 
+#if defined(__x86_64__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
 
 #include <cstdint>
 #include <functional>
@@ -20,6 +24,7 @@ volatile float g_sink;
 volatile uint64_t g_word_sink;
 
 // Each runs kSteps · kChains of its path's instruction.
+#if defined(__x86_64__)
 __attribute__((target("avx2,fma"))) void FmaChains256() {
   __m256 acc[kChains] = {};
   __m256 one = _mm256_set1_ps(1);
@@ -56,6 +61,20 @@ __attribute__((target("avx512f,avx512bf16"))) void DpChains512() {
   for (int j = 0; j < kChains; ++j) g_sink = _mm512_cvtss_f32(acc[j]);
 }
 
+#elif defined(__aarch64__)
+void FmaChains128() {
+  float32x4_t acc[kChains] = {};
+  const float32x4_t one = vdupq_n_f32(1);
+  for (int64_t i = 0; i < kSteps; ++i) {
+#pragma GCC unroll 16
+    for (int j = 0; j < kChains; ++j) {
+      asm volatile("fmla %0.4s, %1.4s, %1.4s" : "+w"(acc[j]) : "w"(one));
+    }
+  }
+  for (int j = 0; j < kChains; ++j) g_sink = vgetq_lane_f32(acc[j], 0);
+}
+#endif
+
 void ScalarChains() {
   float acc[kChains] = {};
   for (int64_t i = 0; i < kSteps; ++i) {
@@ -64,16 +83,33 @@ void ScalarChains() {
   g_sink = std::accumulate(acc, acc + kChains, 0.0f);
 }
 
+struct Arithmetic {
+  void (*run)();
+  int flops;  // of one instruction
+};
+
+Arithmetic ArithmeticOf(CpuPath path) {
+  switch (path) {
+#if defined(__x86_64__)
+    case CpuPath::kAvx2:
+      return {FmaChains256, 16};
+    case CpuPath::kAvx512:
+      return {FmaChains512, 32};
+    case CpuPath::kAvx512Bf16:
+      return {DpChains512, 64};
+#elif defined(__aarch64__)
+    case CpuPath::kNeon:
+      return {FmaChains128, 8};
+#endif
+    default:
+      return {ScalarChains, 2};
+  }
+}
+
 }  // namespace
 
 Roofs MeasureRoofs(const Context& context) {
-  struct Arithmetic {
-    void (*run)();
-    int flops;  // of one instruction
-  };
-  constexpr Arithmetic kByPath[] = {
-      {ScalarChains, 2}, {FmaChains256, 16}, {FmaChains512, 32}, {DpChains512, 64}};
-  const Arithmetic& arithmetic = kByPath[static_cast<int>(context.cpu_path)];
+  const Arithmetic arithmetic = ArithmeticOf(context.cpu_path);
   const int threads = context.pool->num_threads();
   const auto compute = [&](int64_t, int64_t, int) { arithmetic.run(); };
   Roofs roofs;

@@ -26,7 +26,13 @@ constexpr int kMaxThreads = 0x7fff;
 // How long an idle worker keeps looking before it sleeps. A wake-up costs about as much.
 constexpr std::chrono::microseconds kSpin{50};
 
-void Relax() { __builtin_ia32_pause(); }
+void Relax() {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  asm volatile("yield");
+#endif
+}
 
 }  // namespace
 

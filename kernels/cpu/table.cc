@@ -8,9 +8,13 @@ template <CpuPath kPath>
 const CpuKernels* Table() {
   static const CpuKernels kernels = [] {
     CpuKernels filled;
+#if defined(__x86_64__)
     AddAvx2Kernels(filled);
     if (kPath >= CpuPath::kAvx512) AddAvx512Kernels(filled);
     if (kPath >= CpuPath::kAvx512Bf16) AddAvx512Bf16Kernels(filled);
+#elif defined(__aarch64__)
+    AddNeonKernels(filled);
+#endif
     return filled;
   }();
   return &kernels;
@@ -28,6 +32,8 @@ const CpuKernels* KernelsOf(CpuPath path) {
       return Table<CpuPath::kAvx512>();
     case CpuPath::kAvx512Bf16:
       return Table<CpuPath::kAvx512Bf16>();
+    case CpuPath::kNeon:
+      return Table<CpuPath::kNeon>();
   }
   return nullptr;
 }

@@ -74,14 +74,16 @@ struct CpuKernels {
 // Null for CpuPath::kScalar, whose operators are the plain *_scalar.cc files.
 const CpuKernels* KernelsOf(CpuPath path);
 
-// Each fills in what it has; a later path starts from the one before.
+// Each fills in what it has; a later path of x86-64 starts from the one before.
 void AddAvx2Kernels(CpuKernels& kernels);
 void AddAvx512Kernels(CpuKernels& kernels);
 void AddAvx512Bf16Kernels(CpuKernels& kernels);
+void AddNeonKernels(CpuKernels& kernels);
 
 // The attention of each path, in a file of its own.
 AttentionKernels Avx2Attention();
 AttentionKernels Avx512Attention();
 AttentionKernels Avx512Bf16Attention();
+AttentionKernels NeonAttention();
 
 }  // namespace latentd

@@ -9,6 +9,7 @@
 namespace latentd {
 namespace {
 
+#ifdef __x86_64__
 volatile bool g_is_illegal = false;
 
 // Steps over the instruction below, which is six bytes long.
@@ -27,13 +28,17 @@ bool ExecutesBf16() {
   sigaction(SIGILL, &before, nullptr);
   return !g_is_illegal;
 }
+#else
+bool ExecutesBf16() { return false; }
+#endif
 
 }  // namespace
 
 std::vector<CpuPath> RunnablePaths() {
   static const std::vector<CpuPath> paths = [] {
     std::vector<CpuPath> found;
-    for (const CpuPath path : {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512}) {
+    for (const CpuPath path :
+         {CpuPath::kScalar, CpuPath::kNeon, CpuPath::kAvx2, CpuPath::kAvx512}) {
       if (Supported(path)) found.push_back(path);
     }
     if (Supported(CpuPath::kAvx512Bf16) || (Supported(CpuPath::kAvx512) && ExecutesBf16())) {
