@@ -38,6 +38,15 @@ inline __m256 Sum8(const __m512 (&acc)[8]) {
   return _mm512_castps512_ps256(_mm512_permutexvar_ps(order, sums));
 }
 
+// Lane j is the sum of acc[j].
+inline __m128 Sum4(const __m512 (&acc)[4]) {
+  const __m512 by4 = Fold4(Fold8(acc[0], acc[1]), Fold8(acc[2], acc[3]));
+  const __m512 by2 = Fold2(by4, by4);
+  const __m512 sums = Fold1(by2, by2);  // quarter i: the sum of acc[i], four times
+  const __m512i order = _mm512_castsi128_si512(_mm_set_epi32(12, 8, 4, 0));
+  return _mm512_castps512_ps128(_mm512_permutexvar_ps(order, sums));
+}
+
 // Quarter i of the result: sums of acc[0][i], acc[1][i], acc[2][i], acc[3][i].
 inline __m512 Sum4x4(const __m512 (&acc)[4][4]) {
   __m512 folded[4];

@@ -8,6 +8,7 @@
 //   MulAdd(Acc, WOperand, XOperand)
 //   PackStep(const float* x, Packed* to)         one step of a token
 //   ReduceRows(const Acc (&)[kRows], float*)     the fixed tree, for kRows accumulators at once
+//   ReduceHalf                                   the same for kRows / 2, where kTokens is 4
 //   Reduce(Acc)                                  the same tree for one
 #pragma once
 
@@ -75,6 +76,8 @@ inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, const typenam
     float sums[R];
     if constexpr (R == Arch::kRows) {
       Arch::ReduceRows(acc[t], sums);
+    } else if constexpr (R > 1) {
+      Arch::ReduceHalf(acc[t], sums);
     } else {
       for (int r = 0; r < R; ++r) sums[r] = Arch::Reduce(acc[t][r]);
     }
@@ -87,17 +90,26 @@ template <class Arch, int R>
 void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t padded_k) {
   using Packed = typename Arch::Packed;
   const auto* w = static_cast<const typename Arch::Weight*>(panel.w) + row * panel.w_ld + k0;
-  float* y = panel.y + row;
-  for (int64_t t = 0; t < panel.num_tokens; t += Arch::kTokens, y += Arch::kTokens * panel.y_ld) {
-    const int64_t count = panel.num_tokens - t;
-    const Packed* tile = static_cast<const Packed*>(panel.x) + t * padded_k;
-    if (count >= Arch::kTokens) {
-      DotBlock<Arch, R, Arch::kTokens>(w, panel.w_ld, tile + k0 * Arch::kTokens, k, k0 == 0, y,
-                                       panel.y_ld);
-    } else if (count == 2) {
-      DotBlock<Arch, R, 2>(w, panel.w_ld, tile + k0 * 2, k, k0 == 0, y, panel.y_ld);
-    } else {
-      DotBlock<Arch, R, 1>(w, panel.w_ld, tile + k0, k, k0 == 0, y, panel.y_ld);
+  const TokenTiles tiles = {panel.num_tokens, Arch::kTokens};
+  const int64_t count = tiles.Count();
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t t = tiles.First(i), tokens = tiles.First(i + 1) - t;
+    const Packed* x = static_cast<const Packed*>(panel.x) + t * padded_k + k0 * tokens;
+    float* y = panel.y + t * panel.y_ld + row;
+    const auto dot = [&]<int kRows, int T>(int64_t r) {
+      DotBlock<Arch, kRows, T>(w + r * panel.w_ld, panel.w_ld, x, k, k0 == 0, y + r, panel.y_ld);
+    };
+    if (tokens == 1) {
+      dot.template operator()<R, 1>(0);
+    } else if (tokens == 2) {
+      dot.template operator()<R, 2>(0);
+    } else if constexpr (Arch::kTokens >= 3) {
+      if (tokens == 3) {
+        dot.template operator()<R, 3>(0);
+      } else if constexpr (Arch::kTokens == 4) {  // half the rows: as many registers
+        constexpr int kHalf = R == 1 ? 1 : R / 2;
+        for (int r = 0; r < R; r += kHalf) dot.template operator()<kHalf, 4>(r);
+      }
     }
   }
 }
@@ -105,7 +117,7 @@ void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t 
 template <class Arch>
 void RunDotPanel(const DotPanel& panel) {
   static_assert(kDotBlock % Arch::kStep == 0 && kPackAlign % Arch::kStep == 0 &&
-                Arch::kTokens <= 3);
+                Arch::kTokens <= 4);
   const int64_t padded_k = (panel.k + kPackAlign - 1) / kPackAlign * kPackAlign;
   for (int64_t k0 = 0; k0 < panel.k || k0 == 0; k0 += kDotBlock) {
     const int64_t k = panel.k - k0 < kDotBlock ? panel.k - k0 : kDotBlock;

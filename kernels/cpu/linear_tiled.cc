@@ -41,14 +41,14 @@ struct PackedBlock {
 };
 
 void Pack(const Context& context, const PackedBlock& block) {
-  const int64_t tile = block.dot.tokens_per_tile;
-  const int64_t tiles = CeilDiv(block.num_tokens, tile);
+  const TokenTiles tiles = {block.num_tokens, block.dot.tokens_per_tile};
+  const int64_t count = tiles.Count();
   const auto& args = block.args;
-  ForEachRow(context, args.batch * tiles, tile * args.x.cols, [&](int64_t i) {
-    const int64_t b = i / tiles;
-    const int64_t token = i % tiles * tile;
+  ForEachRow(context, args.batch * count, tiles.most * args.x.cols, [&](int64_t i) {
+    const int64_t b = i / count;
+    const int64_t token = tiles.First(i % count);
     const float* x = args.x.row(block.first_token + token) + b * args.x_batch_stride;
-    block.dot.pack(x, args.x.ld, std::min(tile, block.num_tokens - token), args.x.cols,
+    block.dot.pack(x, args.x.ld, tiles.First(i % count + 1) - token, args.x.cols,
                    block.Token(b, token));
   });
 }

@@ -25,12 +25,28 @@ struct DotPanel {
   const float* bias = nullptr;  // [num_rows] or null
 };
 
+// How a run of tokens is cut into tiles of at most `most` tokens. All are full but the last, except
+// that paths with tiles of four take threes and end on a four where a single token would be left: a
+// tile of one costs as many loads of weights as a full one.
+struct TokenTiles {
+  int64_t num_tokens;
+  int64_t most;
+
+  int64_t Size() const { return most < 3 ? most : 3; }
+  int64_t Count() const {
+    const bool ends_on_four = most == 4 && num_tokens % 3 == 1 && num_tokens > 1;
+    return (num_tokens + Size() - 1) / Size() - (ends_on_four ? 1 : 0);
+  }
+  // The first token of tile i; of tile Count(), the end.
+  int64_t First(int64_t i) const { return i == Count() ? num_tokens : i * Size(); }
+};
+
 // Dot products of one weight dtype. An output is one vector accumulator carried along a block of K
 // and folded by one fixed tree, so its bits do not depend on the tile that it was computed in.
 struct DotKernels {
-  int64_t tokens_per_tile = 0;
+  int64_t tokens_per_tile = 0;  // at most; see TokenTiles
   // Rounds `count` <= tokens_per_tile tokens of k elements, ld floats apart, and interleaves them
-  // step by step: one tile. Tiles follow each other; all but the last are full.
+  // step by step: one tile. Tiles follow each other.
   void (*pack)(const float* x, int64_t ld, int64_t count, int64_t k, void* tile) = nullptr;
   int64_t packed_element_bytes = 0;
   void (*run)(const DotPanel& panel) = nullptr;
