@@ -7,7 +7,9 @@ namespace latentd {
 
 PreprocessPool::PreprocessPool(int num_threads, uint64_t max_pending_bytes)
     : max_pending_bytes_(max_pending_bytes) {
-  for (int i = 0; i < std::max(1, num_threads); ++i) threads_.emplace_back([this] { Work(); });
+  for (int i = 0; i < std::max(1, num_threads); ++i) {
+    threads_.emplace_back([this, short_only = i > 0 && i == num_threads - 1] { Work(short_only); });
+  }
 }
 
 PreprocessPool::~PreprocessPool() {
@@ -28,19 +30,28 @@ bool PreprocessPool::Submit(uint64_t bytes, Job job) {
     }
     pending_bytes_ += bytes;
     ++pending_jobs_;
-    queue_.push_back({bytes, std::move(job)});
+    (bytes <= kShortBytes ? short_ : long_).push_back({bytes, next_order_++, std::move(job)});
   }
-  wake_.notify_one();
+  wake_.notify_all();  // one alone might be the thread that does not take it
   return true;
 }
 
-void PreprocessPool::Work() {
+PreprocessPool::Entry PreprocessPool::Take(bool short_only) {
+  const bool short_first =
+      long_.empty() || (!short_.empty() && short_.front().order < long_.front().order);
+  std::deque<Entry>& queue = short_only || short_first ? short_ : long_;
+  Entry entry = std::move(queue.front());
+  queue.pop_front();
+  return entry;
+}
+
+void PreprocessPool::Work(bool short_only) {
   std::unique_lock lock(mutex_);
   while (true) {
-    wake_.wait(lock, [this] { return stopping_ || !queue_.empty(); });
-    if (queue_.empty()) return;
-    Entry entry = std::move(queue_.front());
-    queue_.pop_front();
+    const auto has_work = [&] { return !short_.empty() || (!short_only && !long_.empty()); };
+    wake_.wait(lock, [&] { return stopping_ || has_work(); });
+    if (!has_work()) return;
+    Entry entry = Take(short_only);
     const bool run = !stopping_;
     lock.unlock();
     entry.job(run);

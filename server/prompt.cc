@@ -1,30 +1,36 @@
 #include "server/prompt.h"
 
+#include <cstdint>
+
 #include "engine/text/chat_template.h"
-#include "engine/text/tokenizer.h"
 #include "kernels/core/check.h"
 #include "server/errors.h"
 
 namespace latentd {
 namespace {
 
-absl::StatusOr<std::vector<uint32_t>> Encode(std::string_view param, const std::string& text,
-                                             bool add_special, const PromptTools& tools) {
-  absl::StatusOr<std::vector<uint32_t>> ids = tools.tokenizer->Encode(text, add_special);
-  if (ids.status().code() == absl::StatusCode::kInvalidArgument) {
-    return BadField(param, std::string(ids.status().message()));
+using Encoded = Tokenizer::Encoded;
+
+// Nobody limits what /tokenize is asked for but the size of a body.
+constexpr size_t kNoLimit = SIZE_MAX;
+
+absl::StatusOr<Encoded> Encode(std::string_view param, const std::string& text, bool add_special,
+                               const PromptTools& tools, size_t max_tokens) {
+  absl::StatusOr<Encoded> encoded = tools.tokenizer->EncodeAtMost(text, add_special, max_tokens);
+  if (encoded.status().code() == absl::StatusCode::kInvalidArgument) {
+    return BadField(param, std::string(encoded.status().message()));
   }
-  return ids;
+  return encoded;
 }
 
-absl::StatusOr<std::vector<uint32_t>> EncodeChat(const v1::Chat& chat, bool add_special,
-                                                 const PromptTools& tools) {
+absl::StatusOr<Encoded> EncodeChat(const v1::Chat& chat, bool add_special, const PromptTools& tools,
+                                   size_t max_tokens) {
   absl::StatusOr<std::string> text = RenderChat(chat, tools);
   if (!text.ok()) return text.status();
-  return Encode("messages", *text, add_special, tools);
+  return Encode("messages", *text, add_special, tools, max_tokens);
 }
 
-std::vector<uint32_t> Copy(const v1::TokenIds& ids) { return {ids.ids().begin(), ids.ids().end()}; }
+Encoded Copy(const v1::TokenIds& ids) { return {.ids = {ids.ids().begin(), ids.ids().end()}}; }
 
 }  // namespace
 
@@ -54,28 +60,27 @@ absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const PromptTools& 
   return text;
 }
 
-absl::StatusOr<std::vector<uint32_t>> PromptTokens(const v1::GenerateRequest& request,
-                                                   const PromptTools& tools) {
+absl::StatusOr<Encoded> PromptTokens(const v1::GenerateRequest& request, const PromptTools& tools,
+                                     size_t max_tokens) {
   if (request.has_token_ids()) return Copy(request.token_ids());
   const bool add_special =
       request.has_add_special_tokens() ? request.add_special_tokens() : !request.has_chat();
-  if (request.has_chat()) return EncodeChat(request.chat(), add_special, tools);
-  return Encode("prompt", request.text(), add_special, tools);
+  if (request.has_chat()) return EncodeChat(request.chat(), add_special, tools, max_tokens);
+  return Encode("prompt", request.text(), add_special, tools, max_tokens);
 }
 
-absl::StatusOr<std::vector<uint32_t>> PromptTokens(const v1::ScoreRequest& request,
-                                                   const PromptTools& tools) {
+absl::StatusOr<Encoded> PromptTokens(const v1::ScoreRequest& request, const PromptTools& tools,
+                                     size_t max_tokens) {
   if (request.has_token_ids()) return Copy(request.token_ids());
   const bool add_special = !request.has_add_special_tokens() || request.add_special_tokens();
-  return Encode("prompt", request.text(), add_special, tools);
+  return Encode("prompt", request.text(), add_special, tools, max_tokens);
 }
 
-absl::StatusOr<std::vector<uint32_t>> PromptTokens(const v1::TokenizeRequest& request,
-                                                   const PromptTools& tools) {
+absl::StatusOr<Encoded> PromptTokens(const v1::TokenizeRequest& request, const PromptTools& tools) {
   const bool add_special =
       request.has_add_special_tokens() ? request.add_special_tokens() : !request.has_chat();
-  if (request.has_chat()) return EncodeChat(request.chat(), add_special, tools);
-  return Encode("prompt", request.text(), add_special, tools);
+  if (request.has_chat()) return EncodeChat(request.chat(), add_special, tools, kNoLimit);
+  return Encode("prompt", request.text(), add_special, tools, kNoLimit);
 }
 
 }  // namespace latentd

@@ -1,17 +1,16 @@
 // From a request's prompt to token ids: chat template and tokenizer.
 #pragma once
 
-#include <cstdint>
+#include <cstddef>
 #include <string>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "engine/text/tokenizer.h"
 #include "latentd/v1/latentd.pb.h"
 
 namespace latentd {
 
 class ChatTemplate;
-class Tokenizer;
 
 // Borrowed. chat_template is null when the model has none.
 struct PromptTools {
@@ -24,12 +23,13 @@ struct PromptTools {
 absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const PromptTools& tools);
 
 // Token ids of a validated prompt. Special tokens are added to text unless `add_special` says
-// otherwise; templates write their own, so chat has none by default.
-absl::StatusOr<std::vector<uint32_t>> PromptTokens(const v1::GenerateRequest& request,
-                                                   const PromptTools& tools);
-absl::StatusOr<std::vector<uint32_t>> PromptTokens(const v1::ScoreRequest& request,
-                                                   const PromptTools& tools);
-absl::StatusOr<std::vector<uint32_t>> PromptTokens(const v1::TokenizeRequest& request,
-                                                   const PromptTools& tools);
+// otherwise; templates write their own, so chat has none by default. A text of more than
+// `max_tokens` may be given up early: Encoded::at_least.
+absl::StatusOr<Tokenizer::Encoded> PromptTokens(const v1::GenerateRequest& request,
+                                                const PromptTools& tools, size_t max_tokens);
+absl::StatusOr<Tokenizer::Encoded> PromptTokens(const v1::ScoreRequest& request,
+                                                const PromptTools& tools, size_t max_tokens);
+absl::StatusOr<Tokenizer::Encoded> PromptTokens(const v1::TokenizeRequest& request,
+                                                const PromptTools& tools);
 
 }  // namespace latentd

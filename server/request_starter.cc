@@ -12,6 +12,14 @@
 #include "server/scoring.h"
 
 namespace latentd {
+namespace {
+
+// A prompt that is somewhat too long is counted to its end, so that its error has exact numbers.
+size_t CountedTokens(const ServedModel& model) {
+  return 2 * static_cast<size_t>(model.max_context);
+}
+
+}  // namespace
 
 v1::Width WidthOf(const EngineRequest& engine) {
   v1::Width width;
@@ -48,9 +56,10 @@ absl::Status NamePrompt(const absl::Status& status, size_t index) {
 absl::Status RequestStarter::Complete(const v1::GenerateRequest& request,
                                       const CallContext& context, EngineRequest* engine) const {
   if (absl::Status status = CheckWanted(context); !status.ok()) return status;
-  absl::StatusOr<std::vector<uint32_t>> prompt = PromptTokens(request, tools_);
+  auto prompt = PromptTokens(request, tools_, CountedTokens(*model_));
   if (!prompt.ok()) return prompt.status();
-  engine->prompt = *std::move(prompt);
+  if (prompt->at_least != 0) return PromptTooLong(request, *model_, prompt->at_least);
+  engine->prompt = std::move(prompt->ids);
   const bool chat_defaults = context.chat_defaults || request.has_chat();
   absl::Status status = FitContext(request, *model_, chat_defaults, engine);
   if (!status.ok()) return status;
@@ -88,9 +97,10 @@ absl::StatusOr<std::shared_ptr<ScoreStream>> RequestStarter::Score(const v1::Sco
                                                                    const CallContext& context,
                                                                    EngineRequest engine) const {
   if (absl::Status status = CheckWanted(context); !status.ok()) return status;
-  absl::StatusOr<std::vector<uint32_t>> prompt = PromptTokens(request, tools_);
+  auto prompt = PromptTokens(request, tools_, CountedTokens(*model_));
   if (!prompt.ok()) return prompt.status();
-  engine.prompt = *std::move(prompt);
+  if (prompt->at_least != 0) return PromptTooLong(request, *model_, prompt->at_least);
+  engine.prompt = std::move(prompt->ids);
   if (absl::Status status = FitContext(request, *model_, engine); !status.ok()) return status;
   const v1::Width width = WidthOf(engine);
   std::vector<EngineRequest> engines;
@@ -104,11 +114,11 @@ absl::StatusOr<std::shared_ptr<ScoreStream>> RequestStarter::Score(const v1::Sco
 
 absl::StatusOr<v1::TokenizeResponse> RequestStarter::Tokenize(
     const v1::TokenizeRequest& request) const {
-  absl::StatusOr<std::vector<uint32_t>> ids = PromptTokens(request, tools_);
-  if (!ids.ok()) return ids.status();
+  const auto prompt = PromptTokens(request, tools_);
+  if (!prompt.ok()) return prompt.status();
   v1::TokenizeResponse response;
   response.set_max_context(static_cast<uint32_t>(model_->max_context));
-  for (const uint32_t id : *ids) {
+  for (const uint32_t id : prompt->ids) {
     response.add_token_ids(id);
     response.add_tokens(ToValidUtf8(parts_.tokenizer->TokenBytesView(id)));
   }

@@ -70,9 +70,11 @@ struct ServiceParts {
   std::string determinism = "strict";
   int64_t max_context = 0;  // served: min(model, --max-model-len, pool)
   int64_t cache_bytes_per_token = 0;
-  std::optional<v1::Width> default_width;   // of requests that name none; valid. Absent: full
-  bool width_by_policy = false;             // the engine has a width ladder
-  int preprocess_threads = 1;               // templates and tokenization
+  std::optional<v1::Width> default_width;  // of requests that name none; valid. Absent: full
+  bool width_by_policy = false;            // the engine has a width ladder
+  // Templates and tokenization. Two: one for all, one that long prompts cannot hold. A thread makes
+  // tokens far faster than the engine takes them, and a long prompt costs memory while it is cut.
+  int preprocess_threads = 2;
   uint64_t max_pending_bytes = 256u << 20;  // bodies waiting for or in preprocessing
   // Seeds of requests that bring none. Empty: the system's randomness. Any thread.
   std::function<uint64_t()> random_seed;

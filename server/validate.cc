@@ -149,13 +149,19 @@ absl::Status CheckRequest(const v1::GenerateRequest& request, const ServedModel&
   return status;
 }
 
+// `at_least`: the prompt was not counted to its end.
 absl::Status TooLong(std::string_view param, const ServedModel& model, uint64_t prompt,
-                     uint64_t max_tokens) {
-  return BadField(
-      param,
-      Cat("the maximum context length is ", model.max_context, " tokens, but the request asks for ",
-          prompt + max_tokens, " (", prompt, " in the prompt, ", max_tokens, " for max_tokens)"),
-      "context_length_exceeded");
+                     uint64_t max_tokens, bool at_least = false) {
+  const char* counted = at_least ? "at least " : "";
+  return BadField(param,
+                  Cat("the maximum context length is ", model.max_context,
+                      " tokens, but the request asks for ", counted, prompt + max_tokens, " (",
+                      counted, prompt, " in the prompt, ", max_tokens, " for max_tokens)"),
+                  "context_length_exceeded");
+}
+
+std::string_view PromptParam(const v1::GenerateRequest& request) {
+  return request.has_chat() ? "messages" : "prompt";
 }
 
 absl::Status CheckPrompt(std::string_view param, const ServedModel& model,
@@ -246,7 +252,7 @@ absl::Status ValidateDetokenize(const v1::DetokenizeRequest& request, const Serv
 
 absl::Status FitContext(const v1::GenerateRequest& request, const ServedModel& model,
                         bool chat_defaults, EngineRequest* engine) {
-  const std::string_view param = request.has_chat() ? "messages" : "prompt";
+  const std::string_view param = PromptParam(request);
   absl::Status status = CheckPrompt(param, model, engine->prompt);
   if (!status.ok()) return status;
   const int64_t prompt = static_cast<int64_t>(engine->prompt.size());
@@ -273,6 +279,18 @@ absl::Status FitContext(const v1::ScoreRequest& /*request*/, const ServedModel& 
     status = TooLong("prompt", model, engine.prompt.size(), 0);
   }
   return status;
+}
+
+absl::Status PromptTooLong(const v1::GenerateRequest& request, const ServedModel& model,
+                           uint64_t at_least) {
+  // Without max_tokens there must be room for one token, as in FitContext.
+  const uint64_t max_tokens = request.stop().has_max_tokens() ? request.stop().max_tokens() : 1;
+  return TooLong(PromptParam(request), model, at_least, max_tokens, /*at_least=*/true);
+}
+
+absl::Status PromptTooLong(const v1::ScoreRequest& /*request*/, const ServedModel& model,
+                           uint64_t at_least) {
+  return TooLong("prompt", model, at_least, 0, /*at_least=*/true);
 }
 
 }  // namespace latentd

@@ -56,6 +56,12 @@ absl::Status FitContext(const v1::GenerateRequest& request, const ServedModel& m
                         bool chat_defaults, EngineRequest* engine);
 absl::Status FitContext(const v1::ScoreRequest& request, const ServedModel& model,
                         const EngineRequest& engine);
+// What FitContext would say of a text prompt that was not counted to its end: it has at least so
+// many tokens, more than the context.
+absl::Status PromptTooLong(const v1::GenerateRequest& request, const ServedModel& model,
+                           uint64_t at_least);
+absl::Status PromptTooLong(const v1::ScoreRequest& request, const ServedModel& model,
+                           uint64_t at_least);
 
 // The shortest decimal that reads back as `value`: how both doors print numbers in messages.
 std::string PrintFloat(float value);

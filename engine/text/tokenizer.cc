@@ -102,8 +102,9 @@ absl::Status Tokenizer::ReadConfig(std::string_view config_json) {
   bos_id_ = TokenId(bos_token_);
   eos_id_ = TokenId(eos_token_);
   // What the post-processor adds shows in an empty text.
-  absl::StatusOr<std::vector<uint32_t>> empty = EncodeRaw("", /*add_special=*/true);
-  if (!empty.ok()) return empty.status();
+  absl::StatusOr<Encoded> encoded = EncodeRaw("", /*add_special=*/true, SIZE_MAX);
+  if (!encoded.ok()) return encoded.status();
+  const std::vector<uint32_t>& empty = encoded->ids;
   // As in transformers: where one of the flags is given, an absent one means no.
   const bool is_configured = add_bos->has_value() || add_eos->has_value();
   const auto edge = [&](const std::optional<uint32_t>& id, bool is_there,
@@ -112,32 +113,41 @@ absl::Status Tokenizer::ReadConfig(std::string_view config_json) {
     if (!id || !is_configured || wanted == is_there) return Edge::kKeep;
     return wanted ? Edge::kAdd : Edge::kRemove;
   };
-  bos_edge_ = edge(bos_id_, !empty->empty() && empty->front() == bos_id_, *add_bos);
-  eos_edge_ = edge(eos_id_, !empty->empty() && empty->back() == eos_id_, *add_eos);
+  bos_edge_ = edge(bos_id_, !empty.empty() && empty.front() == bos_id_, *add_bos);
+  eos_edge_ = edge(eos_id_, !empty.empty() && empty.back() == eos_id_, *add_eos);
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::vector<uint32_t>> Tokenizer::EncodeRaw(std::string_view utf8,
-                                                           bool add_special) const {
+absl::StatusOr<Tokenizer::Encoded> Tokenizer::EncodeRaw(std::string_view utf8, bool add_special,
+                                                        size_t max_ids) const {
   latentd_text_ids ids;
-  absl::Status status = TakeTextError(
-      "text",
-      latentd_tokenizer_encode(handle_->ptr, TextData(utf8), utf8.size(), add_special, &ids));
+  size_t at_least = 0;
+  absl::Status status =
+      TakeTextError("text", latentd_tokenizer_encode(handle_->ptr, TextData(utf8), utf8.size(),
+                                                     add_special, max_ids, &ids, &at_least));
   if (!status.ok()) return status;
-  std::vector<uint32_t> result(ids.data, ids.data + ids.size);
+  Encoded result{.ids = {ids.data, ids.data + ids.size}, .at_least = at_least};
   latentd_text_ids_free(ids);
   return result;
 }
 
 absl::StatusOr<std::vector<uint32_t>> Tokenizer::Encode(std::string_view utf8,
                                                         bool add_special) const {
-  absl::StatusOr<std::vector<uint32_t>> ids = EncodeRaw(utf8, add_special);
-  if (!ids.ok() || !add_special) return ids;
-  if (bos_edge_ == Edge::kAdd) ids->insert(ids->begin(), *bos_id_);
-  if (bos_edge_ == Edge::kRemove && !ids->empty()) ids->erase(ids->begin());
-  if (eos_edge_ == Edge::kAdd) ids->push_back(*eos_id_);
-  if (eos_edge_ == Edge::kRemove && !ids->empty()) ids->pop_back();
-  return ids;
+  absl::StatusOr<Encoded> encoded = EncodeAtMost(utf8, add_special, SIZE_MAX);
+  if (!encoded.ok()) return encoded.status();
+  return std::move(encoded->ids);
+}
+
+absl::StatusOr<Tokenizer::Encoded> Tokenizer::EncodeAtMost(std::string_view utf8, bool add_special,
+                                                           size_t max_ids) const {
+  absl::StatusOr<Encoded> encoded = EncodeRaw(utf8, add_special, max_ids);
+  if (!encoded.ok() || encoded->at_least != 0 || !add_special) return encoded;
+  std::vector<uint32_t>& ids = encoded->ids;
+  if (bos_edge_ == Edge::kAdd) ids.insert(ids.begin(), *bos_id_);
+  if (bos_edge_ == Edge::kRemove && !ids.empty()) ids.erase(ids.begin());
+  if (eos_edge_ == Edge::kAdd) ids.push_back(*eos_id_);
+  if (eos_edge_ == Edge::kRemove && !ids.empty()) ids.pop_back();
+  return encoded;
 }
 
 std::string Tokenizer::Decode(std::span<const uint32_t> ids, bool skip_special) const {

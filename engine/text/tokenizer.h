@@ -40,6 +40,15 @@ class Tokenizer {
   // way. INVALID_ARGUMENT: `utf8` is not UTF-8.
   absl::StatusOr<std::vector<uint32_t>> Encode(std::string_view utf8, bool add_special) const;
 
+  struct Encoded {
+    std::vector<uint32_t> ids;
+    uint64_t at_least = 0;  // not 0: so many ids at least, more than wanted; `ids` is empty
+  };
+  // The same, for a caller who wants no more than `max_ids`, special ones aside: a text that has
+  // more is given up as early as that is certain, mostly by its length alone.
+  absl::StatusOr<Encoded> EncodeAtMost(std::string_view utf8, bool add_special,
+                                       size_t max_ids) const;
+
   // The text of `ids` as a text of its own: valid UTF-8, without the space that the decoder takes
   // from a text's beginning. Ids that are no token (padding of the vocabulary) are empty. With
   // `skip_special`, special tokens are left out.
@@ -79,7 +88,7 @@ class Tokenizer {
   Tokenizer();
   absl::Status ReadConfig(std::string_view config_json);
   absl::Status ReadTokens();
-  absl::StatusOr<std::vector<uint32_t>> EncodeRaw(std::string_view utf8, bool add_special) const;
+  absl::StatusOr<Encoded> EncodeRaw(std::string_view utf8, bool add_special, size_t max_ids) const;
 
   std::unique_ptr<Handle> handle_;
   uint32_t vocab_size_ = 0;

@@ -193,6 +193,7 @@ def grpc_cases(rpc):
         ({"token_ids": TokenIds(ids=[1, 2, 10**9])}, {"prompt": [1, 2, 10**9]}),
         ({"token_ids": TokenIds(ids=[5] * 5000)}, {"prompt": [5] * 5000}),
         ({"text": "word " * 20000}, {"prompt": "word " * 20000}),
+        ({"text": "word " * 1500000}, {"prompt": "word " * 1500000}),  # nearly the largest body
         ({"width": Width(q=17, kv=8)}, {"width": {"q": 17, "kv": 8}}),
         ({"width": Width(q=0)}, {"width": {"q": 0}}),
         ({"width": Width(kv=1)}, {"width": {"kv": 1}}),

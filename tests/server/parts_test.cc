@@ -1,4 +1,5 @@
 // Small parts of the service: the preparation pool and the tenants' salts.
+#include <atomic>
 #include <catch2/catch.hpp>
 #include <future>
 #include <string>
@@ -63,6 +64,44 @@ TEST_CASE("Jobs wait up to the bound and run in order") {
   go.set_value();
   done.get_future().wait();
   CHECK(order == "ab");
+}
+
+TEST_CASE("Of several threads one takes no long job") {
+  for (const int threads : {2, 3}) {
+    std::promise<void> go, done;
+    const std::shared_future<void> going = go.get_future().share();
+    std::atomic<int> begun{0};
+    PreprocessPool pool(threads, uint64_t{1} << 30);
+    for (int i = 0; i < threads; ++i) {
+      REQUIRE(pool.Submit(PreprocessPool::kShortBytes + 1, [&begun, going](bool) {
+        ++begun;
+        going.wait();
+      }));
+    }
+    REQUIRE(pool.Submit(PreprocessPool::kShortBytes, [&done](bool) { done.set_value(); }));
+    done.get_future().wait();
+    CHECK(begun < threads);
+    go.set_value();
+  }
+}
+
+TEST_CASE("Short and long jobs are taken in the order of their coming") {
+  std::promise<void> started, go, done;
+  std::string order;
+  PreprocessPool pool(1, uint64_t{1} << 30);
+  REQUIRE(pool.Submit(1, [&](bool) {
+    started.set_value();
+    go.get_future().wait();
+  }));
+  started.get_future().wait();
+  for (const char name : std::string("asblcs")) {
+    const uint64_t bytes = name == 's' ? 1 : PreprocessPool::kShortBytes + 1;
+    REQUIRE(pool.Submit(bytes, [&order, name](bool) { order += name; }));
+  }
+  REQUIRE(pool.Submit(1, [&](bool) { done.set_value(); }));
+  go.set_value();
+  done.get_future().wait();
+  CHECK(order == "asblcs");
 }
 
 TEST_CASE("Jobs left at the end are told so, and none is lost") {

@@ -39,6 +39,7 @@ struct ServiceFixture {
     parts.backend = "cpu";
     parts.max_context = 64;
     parts.cache_bytes_per_token = 900;
+    parts.preprocess_threads = 1;  // a test can hold it, and requests stay in order
     parts.random_seed = [] { return uint64_t{77}; };
   }
   Service& service() {

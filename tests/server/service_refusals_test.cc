@@ -72,6 +72,39 @@ TEST_CASE("A key of chat_template_kwargs that the request has itself is refused 
         std::string::npos);
 }
 
+TEST_CASE(
+    "A text far beyond the context is refused without being counted, with the numbers known") {
+  Fixture f;  // a context of 64; the longest token, " word", has 5 bytes
+  const std::string text(1001, 'x');
+  v1::GenerateRequest plain = TextPrompt(text), asking = TextPrompt(text), chat;
+  asking.mutable_stop()->set_max_tokens(7);
+  *chat.mutable_chat() = testing::OneMessage(text);  // "user: …\nassistant:": 1018 bytes
+  v1::ScoreRequest score;
+  score.set_text(text);
+  const auto is_refused = [&f](const absl::Status& status, const std::string& param,
+                               const std::string& numbers) {
+    CHECK(status.code() == absl::StatusCode::kInvalidArgument);
+    CHECK(DetailOf(status).code() == "context_length_exceeded");
+    CHECK(DetailOf(status).param() == param);
+    CHECK(std::string(status.message()) ==
+          "the maximum context length is 64 tokens, but the request asks for at least " + numbers);
+    CHECK(f.metrics.refusals == std::vector<Refusal>{Refusal::kInvalid});
+    f.metrics.refusals.clear();
+  };
+  is_refused(f.Generate(plain).status(), "prompt",
+             "202 (at least 201 in the prompt, 1 for max_tokens)");
+  is_refused(f.Generate(asking).status(), "prompt",
+             "208 (at least 201 in the prompt, 7 for max_tokens)");
+  is_refused(f.Generate(chat).status(), "messages",
+             "205 (at least 204 in the prompt, 1 for max_tokens)");
+  is_refused(f.Score(score).status(), "prompt",
+             "201 (at least 201 in the prompt, 0 for max_tokens)");
+  // One that is not twice too long is counted.
+  const auto counted = f.Generate(TextPrompt(std::string(100, 'x'))).status();
+  CHECK(std::string(counted.message()).find("asks for 102 (101 in the prompt, 1 for") !=
+        std::string::npos);
+}
+
 TEST_CASE("A body too many is refused before it is tokenized") {
   Fixture f;
   f.parts.max_pending_bytes = 2000;

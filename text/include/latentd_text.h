@@ -41,9 +41,12 @@ void latentd_text_ids_free(latentd_text_ids ids);
 char* latentd_tokenizer_new(const uint8_t* json, size_t size, latentd_tokenizer** out);
 void latentd_tokenizer_free(latentd_tokenizer* tokenizer);
 
-// Ids of a UTF-8 text; with `add_special`, also those that the post-processor adds.
+// Ids of a UTF-8 text; with `add_special`, also those that the post-processor adds. Ends early where
+// the text alone has more than `max_ids`: *at_least is then how many it has at least, and *out is
+// empty; else *at_least is 0.
 char* latentd_tokenizer_encode(const latentd_tokenizer* tokenizer, const uint8_t* text, size_t size,
-                               bool add_special, latentd_text_ids* out);
+                               bool add_special, size_t max_ids, latentd_text_ids* out,
+                               size_t* at_least);
 
 // Text of `ids` as the library decodes it.
 char* latentd_tokenizer_decode(const latentd_tokenizer* tokenizer, const uint32_t* ids,

@@ -5,7 +5,7 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::sync::Once;
 
 use crate::template::{ChatTemplate, Limits};
-use crate::tokenizer::TextTokenizer;
+use crate::tokenizer::{Encoded, TextTokenizer};
 use crate::Outcome;
 
 #[repr(C)]
@@ -119,13 +119,22 @@ pub unsafe extern "C" fn latentd_tokenizer_encode(
     data: *const u8,
     size: usize,
     add_special: bool,
+    max_ids: usize,
     out: *mut Ids,
+    at_least: *mut usize,
 ) -> *mut c_char {
     run(|| {
-        let ids = unsafe { (*tokenizer).encode(text(data, size)?, add_special)? };
+        let (ids, more) =
+            match unsafe { (*tokenizer).encode(text(data, size)?, add_special, max_ids)? } {
+                Encoded::Ids(ids) => (ids, 0),
+                Encoded::AtLeast(count) => (Vec::new(), count),
+            };
         let boxed = ids.into_boxed_slice();
         let size = boxed.len();
-        unsafe { *out = Ids { data: Box::into_raw(boxed) as *mut u32, size } };
+        unsafe {
+            *out = Ids { data: Box::into_raw(boxed) as *mut u32, size };
+            *at_least = more;
+        }
         Ok(())
     })
 }

@@ -26,6 +26,12 @@ pub fn replace_growth(step: &Json) -> u64 {
     }
 }
 
+/// Whether a Replace never makes a text shorter. What a regular expression matches has any length.
+pub fn is_growing_replace(step: &Json) -> bool {
+    let pattern = len(step, "/pattern/String");
+    pattern > 0 && len(step, "/content") >= pattern
+}
+
 /// Of a step of the normalizer. Those that are not named map characters by Unicode or by a table of
 /// the file: a few bytes each, and never again what they made.
 fn step_growth(step: &Json) -> u64 {

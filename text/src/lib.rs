@@ -4,6 +4,7 @@ mod abi;
 mod compile;
 mod constraint;
 mod constraint_abi;
+mod fewest;
 mod growth;
 mod guard;
 mod json;

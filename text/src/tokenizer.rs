@@ -1,8 +1,11 @@
 //! A tokenizer.json with the exact bytes of its tokens.
 
 use serde_json::Value as Json;
-use tokenizers::Tokenizer;
+use tokenizers::{
+    Model, OffsetType, PostProcessorWrapper, PreTokenizer, Tokenizer, TruncationDirection,
+};
 
+use crate::fewest::Fewest;
 use crate::growth::{replace_growth, Growth, MAX_DECODER_GROWTH};
 use crate::Outcome;
 
@@ -24,8 +27,16 @@ struct Decoding {
 pub struct TextTokenizer {
     inner: Tokenizer,
     growth: Growth,
+    fewest: Fewest,
     decoding: Decoding,
     vocab_size: u32,
+}
+
+/// What encode() makes of a text.
+pub enum Encoded {
+    Ids(Vec<u32>),
+    /// More ids than were asked for: so many at least.
+    AtLeast(usize),
 }
 
 fn text_of<'a>(step: &'a Json, path: &str) -> Outcome<&'a str> {
@@ -98,6 +109,21 @@ impl Decoding {
     }
 }
 
+/// A template without the text would make the same few ids of every text.
+fn shows_text(post_processor: &PostProcessorWrapper) -> Outcome<bool> {
+    fn shows(step: &Json) -> bool {
+        let list = |key: &str| step[key].as_array().cloned().unwrap_or_default();
+        match step["type"].as_str().unwrap_or("") {
+            "Sequence" => list("processors").iter().all(shows),
+            "TemplateProcessing" => {
+                list("single").iter().any(|piece| piece.get("Sequence").is_some())
+            }
+            _ => true,
+        }
+    }
+    serde_json::to_value(post_processor).map(|json| shows(&json)).map_err(|e| e.to_string())
+}
+
 /// "<0x0A>" and the like. The library takes what from_str_radix takes, "<0x+A>" included.
 fn fallback_byte(token: &str) -> Option<u8> {
     let digits = token.strip_prefix("<0x")?.strip_suffix('>')?;
@@ -126,6 +152,10 @@ impl TextTokenizer {
         if decoder.is_null() {
             return Err("it has no decoder".into());
         }
+        if !inner.get_post_processor().map_or(Ok(true), shows_text)? {
+            return Err("post_processor: its template leaves the text out".into());
+        }
+        let fewest = Fewest::new(&inner)?;
         let mut decoding = Decoding::default();
         decoding.add(&decoder, &mut false)?;
         let largest = inner.get_vocab(true).into_values().max();
@@ -133,13 +163,45 @@ impl TextTokenizer {
         if vocab_size == 0 || vocab_size > MAX_VOCAB {
             return Err(format!("its ids must end below {MAX_VOCAB} and there must be one"));
         }
-        Ok(TextTokenizer { inner, growth, decoding, vocab_size })
+        Ok(TextTokenizer { inner, growth, fewest, decoding, vocab_size })
     }
 
-    pub fn encode(&self, text: &str, add_special: bool) -> Outcome<Vec<u32>> {
+    /// Stops as soon as it is certain that the text alone has more than `max_ids`: by its length, by
+    /// its pieces, or when so many are made.
+    pub fn encode(&self, text: &str, add_special: bool, max_ids: usize) -> Outcome<Encoded> {
+        let at_least = self.fewest.of_text(text);
+        if at_least > max_ids {
+            return Ok(Encoded::AtLeast(at_least));
+        }
         self.growth.check(text)?;
-        let encoding = self.inner.encode_fast(text, add_special).map_err(|e| e.to_string())?;
-        Ok(encoding.get_ids().to_vec())
+        self.encode_pieces(text, add_special, max_ids).map_err(|e| e.to_string())
+    }
+
+    /// As the library's encode_fast, with a look at the pieces on the way.
+    fn encode_pieces(
+        &self,
+        text: &str,
+        add_special: bool,
+        max_ids: usize,
+    ) -> tokenizers::Result<Encoded> {
+        let inner = &self.inner;
+        let added = inner.get_added_vocabulary();
+        let mut pieces = added.extract_and_normalize(inner.get_normalizer(), text);
+        if let Some(pre_tokenizer) = inner.get_pre_tokenizer() {
+            pre_tokenizer.pre_tokenize(&mut pieces)?;
+        }
+        let at_least = self.fewest.of_pieces(&pieces);
+        if at_least > max_ids {
+            return Ok(Encoded::AtLeast(at_least));
+        }
+        let enough = Some((max_ids.saturating_add(1), TruncationDirection::Right));
+        inner.get_model().tokenize_in_pretokenized(&mut pieces, enough)?;
+        let encoding = pieces.into_encoding(None, 0, OffsetType::None)?;
+        if encoding.len() > max_ids {
+            return Ok(Encoded::AtLeast(encoding.len()));
+        }
+        let encoding = inner.post_process(encoding, None, add_special)?;
+        Ok(Encoded::Ids(encoding.get_ids().to_vec()))
     }
 
     pub fn decode(&self, ids: &[u32], skip_special: bool) -> Outcome<String> {
