@@ -92,6 +92,10 @@ absl::Status OutOfRange(std::string_view param, std::string_view requirement,
   return BadField(param, Cat(param, " must be ", requirement, ", got ", value));
 }
 
+absl::Status WrongType(std::string_view param, std::string_view what, std::string_view got) {
+  return BadField(param, Cat(param, " must be ", what, ", not ", got));
+}
+
 absl::Status UnknownModel(std::string_view model, std::string_view served) {
   v1::ErrorDetail detail = Implied(absl::StatusCode::kNotFound);
   detail.set_param("model");

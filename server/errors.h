@@ -10,6 +10,8 @@
 
 namespace latentd {
 
+inline constexpr std::string_view kInvalidJson = "invalid_json";  // the code of broken JSON
+
 // Messages are one line of at most 800 characters, name the field as HTTP spells it and the limit,
 // and hold no internals. param: the field, or "" for none. code: OpenAI's error code, or "".
 absl::Status BadField(std::string_view param, std::string_view message, std::string_view code = "");
@@ -17,6 +19,8 @@ absl::Status BadField(std::string_view param, std::string_view message, std::str
 // uses it for what the message cannot carry (a negative number, a wrong type).
 absl::Status OutOfRange(std::string_view param, std::string_view requirement,
                         std::string_view value);
+// "<field> must be <what>, not <got>": the one wording for a JSON value of a wrong type.
+absl::Status WrongType(std::string_view param, std::string_view what, std::string_view got);
 // 404 with code model_not_found.
 absl::Status UnknownModel(std::string_view model, std::string_view served);
 // RESOURCE_EXHAUSTED, 503: the server is full. retry_after_seconds >= 1.

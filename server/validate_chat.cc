@@ -5,9 +5,10 @@
 
 #include "absl/strings/str_join.h"
 #include "engine/text/utf8.h"
-#include "nlohmann/json.hpp"
 #include "server/cat.h"
 #include "server/errors.h"
+#include "server/json/json.h"
+#include "server/limits.h"
 #include "server/validate_parts.h"
 
 namespace latentd {
@@ -23,12 +24,16 @@ std::string Quoted(std::string_view text) {
   return Cat("\"", shown, "\"");
 }
 
-absl::Status CheckJsonObject(std::string_view param, const std::string& json) {
-  const size_t first = json.find_first_not_of(" \t\r\n");
-  if (first != std::string::npos && json[first] == '{' && nlohmann::json::accept(json)) {
-    return absl::OkStatus();
+// JSON inside a message of ours is held to what HTTP takes in its place of a body, where `level`
+// arrays and objects are around it.
+absl::Status CheckJsonObject(std::string_view param, const std::string& json, size_t level) {
+  const absl::StatusOr<Json> value = ParseJson(json, kMaxJsonDepth, level);
+  if (!value.ok()) {
+    return BadField(param, Cat(param, " is not valid JSON: ", value.status().message()),
+                    kInvalidJson);
   }
-  return BadField(param, Cat(param, " must be a JSON object"));
+  return value->is_object() ? absl::OkStatus()
+                            : WrongType(param, "an object", JsonTypeName(*value));
 }
 
 absl::Status CheckMessage(const v1::Message& message, const std::string& param) {
@@ -44,10 +49,11 @@ absl::Status CheckMessage(const v1::Message& message, const std::string& param) 
   if (status.ok()) status = CheckUtf8(param + ".name", message.name());
   if (status.ok()) status = CheckUtf8(param + ".tool_call_id", message.tool_call_id());
   for (int i = 0; status.ok() && i < message.tool_calls_json_size(); ++i) {
-    status = CheckJsonObject(Cat(param, ".tool_calls[", i, "]"), message.tool_calls_json(i));
+    status = CheckJsonObject(Cat(param, ".tool_calls[", i, "]"), message.tool_calls_json(i),
+                             4);  // body, messages, message, calls
   }
   if (status.ok() && !message.extra_json().empty()) {
-    status = CheckJsonObject(param, message.extra_json());
+    status = CheckJsonObject(param, message.extra_json(), 2);  // body, messages
   }
   return status;
 }
@@ -78,7 +84,8 @@ absl::Status CheckChat(const v1::Chat& chat, bool has_chat_template) {
   }
   if (absl::Status status = CheckTools(chat); !status.ok()) return status;
   if (!chat.chat_template_kwargs_json().empty()) {
-    absl::Status status = CheckJsonObject("chat_template_kwargs", chat.chat_template_kwargs_json());
+    absl::Status status =
+        CheckJsonObject("chat_template_kwargs", chat.chat_template_kwargs_json(), 1);
     if (!status.ok()) return status;
   }
   if (!chat.continue_final_message()) return absl::OkStatus();

@@ -10,6 +10,7 @@
 
 #include "absl/status/statusor.h"
 #include "latentd/v1/latentd.pb.h"
+#include "server/limits.h"
 
 namespace latentd {
 
@@ -17,7 +18,7 @@ namespace latentd {
 inline constexpr size_t kMaxPrompts = 128;
 
 struct BodyOptions {
-  size_t max_json_depth = 128;
+  size_t max_json_depth = kMaxJsonDepth;
   bool ignore_unknown_fields = false;
 };
 

@@ -5,9 +5,7 @@
 #include "server/http/fields.h"
 
 namespace latentd {
-namespace {
-constexpr std::string_view kInvalidJson = "invalid_json";
-}  // namespace
+namespace {}  // namespace
 
 absl::StatusOr<Json> ParseObject(std::string_view body, const BodyOptions& options) {
   if (body.empty()) {

@@ -45,7 +45,7 @@ absl::Status ReadList(const Json& value, std::string_view name, Reader read, std
 }  // namespace
 
 absl::Status WrongType(const Json& value, std::string_view name, std::string_view what) {
-  return BadField(name, Cat(name, " must be ", what, ", not ", JsonTypeName(value)));
+  return WrongType(name, what, JsonTypeName(value));
 }
 
 std::string ElementName(std::string_view name, size_t idx) { return Cat(name, "[", idx, "]"); }

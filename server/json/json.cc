@@ -25,7 +25,8 @@ std::string Reason(const nlohmann::json::exception& error) {
 // only while it is on top.
 class Builder : public nlohmann::json_sax<Json> {
  public:
-  explicit Builder(size_t max_depth) : max_depth_(max_depth) {}
+  Builder(size_t max_depth, size_t outer_depth)
+      : max_depth_(max_depth), outer_depth_(outer_depth) {}
 
   bool null() override { return Add(nullptr) != nullptr; }
   bool boolean(bool value) override { return Add(value) != nullptr; }
@@ -80,7 +81,7 @@ class Builder : public nlohmann::json_sax<Json> {
     return &slot;
   }
   bool Open(Json empty) {
-    if (open_.size() == max_depth_) {
+    if (outer_depth_ + open_.size() == max_depth_) {
       return Fail(Cat("nested deeper than ", max_depth_, " levels"));
     }
     open_.push_back(Add(std::move(empty)));
@@ -91,13 +92,13 @@ class Builder : public nlohmann::json_sax<Json> {
     return true;
   }
 
-  const size_t max_depth_;
+  const size_t max_depth_, outer_depth_;
   std::vector<Json*> open_;
 };
 
 }  // namespace
 
-absl::StatusOr<Json> ParseJson(std::string_view text, size_t max_depth) {
+absl::StatusOr<Json> ParseJson(std::string_view text, size_t max_depth, size_t outer_depth) {
   // The lexer takes a NUL for the end of input and skips a byte order mark; JSON has neither.
   if (const size_t nul = text.find('\0'); nul != std::string_view::npos) {
     return absl::InvalidArgumentError(Cat("NUL at byte ", nul + 1));
@@ -105,7 +106,7 @@ absl::StatusOr<Json> ParseJson(std::string_view text, size_t max_depth) {
   if (text.substr(0, 3) == "\xEF\xBB\xBF") {
     return absl::InvalidArgumentError("byte order mark at byte 1");
   }
-  Builder builder(max_depth);
+  Builder builder(max_depth, outer_depth);
   if (!Json::sax_parse(text.begin(), text.end(), &builder)) {
     return absl::InvalidArgumentError(builder.error);
   }

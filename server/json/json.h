@@ -15,9 +15,10 @@ namespace latentd {
 using Json = nlohmann::ordered_json;
 
 // Integers from -2^63 to 2^64 - 1 are exact; every other number is a finite double. Arrays and
-// objects nest at most max_depth deep. INVALID_ARGUMENT with one short sentence, without the body's
-// raw bytes. Takes O(n log n) time in the body's size whatever it holds.
-absl::StatusOr<Json> ParseJson(std::string_view text, size_t max_depth);
+// objects nest at most max_depth deep, `outer_depth` of them around the text. INVALID_ARGUMENT with
+// one short sentence, without the body's raw bytes. Takes O(n log n) time in the body's size
+// whatever it holds.
+absl::StatusOr<Json> ParseJson(std::string_view text, size_t max_depth, size_t outer_depth = 0);
 
 // One line. Never throws: bytes that are no UTF-8 become U+FFFD.
 std::string DumpJson(const Json& value);
