@@ -95,6 +95,9 @@ absl::Status LoadParts(const Options& options, const std::string& dir, Program* 
   auto chat_template = ChatTemplate::Load(dir);
   if (!chat_template.ok()) return chat_template.status();
   program->chat_template = *std::move(chat_template);
+  if (program->chat_template) {
+    if (absl::Status status = program->chat_template->CheckEnds(); !status.ok()) return status;
+  }
 
   const int64_t tokenizer_size = program->tokenizer->vocab_size();
   const ModelConfig& config = program->model->config;

@@ -52,7 +52,9 @@ absl::StatusOr<std::string> RenderChat(const v1::Chat& chat, const PromptTools& 
   input.add_generation_prompt = chat.has_add_generation_prompt() ? chat.add_generation_prompt()
                                                                  : !chat.continue_final_message();
   absl::StatusOr<std::string> text = tools.chat_template->Render(input);
-  if (text.status().code() == absl::StatusCode::kInvalidArgument) {
+  // A template over its limits is no server that is full: the conversation is refused.
+  if (text.status().code() == absl::StatusCode::kInvalidArgument ||
+      text.status().code() == absl::StatusCode::kResourceExhausted) {
     const std::string message(text.status().message());
     constexpr std::string_view kKwargs = "chat_template_kwargs";
     return BadField(message.rfind(kKwargs, 0) == 0 ? kKwargs : "messages", message);

@@ -26,10 +26,12 @@ constexpr uint64_t kMemoryPerInputByte = 16;
 
 class Program {
  public:
-  static absl::StatusOr<std::unique_ptr<Program>> Parse(std::string_view source) {
+  static absl::StatusOr<std::unique_ptr<Program>> Parse(std::string_view source,
+                                                        std::string_view file) {
     auto program = std::make_unique<Program>();
-    absl::Status status = TakeTextError(
-        "chat template", latentd_template_new(TextData(source), source.size(), &program->ptr_));
+    absl::Status status =
+        TakeTextError(absl::StrCat(std::string(file), ": chat template"),
+                      latentd_template_new(TextData(source), source.size(), &program->ptr_));
     if (!status.ok()) return status;
     return program;
   }
@@ -45,11 +47,12 @@ class Program {
     limits.output_bytes = std::max(limits.output_bytes, kOutputPerInputByte * json.size());
     limits.memory_bytes += kMemoryPerInputByte * json.size();
     latentd_text_bytes text;
-    absl::Status status =
-        TakeTextError("chat template", latentd_template_render(ptr_, TextData(json), json.size(),
-                                                               &limits, now_unix_seconds, &text));
-    if (!status.ok()) return status;
-    return TakeTextBytes(text);
+    bool over_limit = false;
+    absl::Status status = TakeTextError(
+        "chat template", latentd_template_render(ptr_, TextData(json), json.size(), &limits,
+                                                 now_unix_seconds, &text, &over_limit));
+    if (status.ok()) return TakeTextBytes(text);
+    return over_limit ? absl::ResourceExhaustedError(status.message()) : status;
   }
 
  private:
@@ -164,6 +167,7 @@ struct ChatTemplate::Impl {
   std::unique_ptr<Program> main;
   std::unique_ptr<Program> tool_use;  // or null
   Json variables;
+  std::string file;  // that the template is from
 
   // Sets *opened when a tool call's arguments were made an object.
   absl::StatusOr<Json> Context(const ChatInput& input, bool open_arguments, bool* opened) const {
@@ -233,11 +237,13 @@ absl::StatusOr<std::optional<ChatTemplate>> ChatTemplate::FromJson(std::string_v
   if (sources->main.empty()) return std::optional<ChatTemplate>();
   auto impl = std::make_unique<Impl>();
   impl->variables = TokenVariables(*config);
-  absl::StatusOr<std::unique_ptr<Program>> main = Program::Parse(sources->main);
+  impl->file = jinja.empty() ? kConfigFile : kJinjaFile;
+  absl::StatusOr<std::unique_ptr<Program>> main = Program::Parse(sources->main, impl->file);
   if (!main.ok()) return main.status();
   impl->main = *std::move(main);
   if (!sources->tool_use.empty()) {
-    absl::StatusOr<std::unique_ptr<Program>> tool_use = Program::Parse(sources->tool_use);
+    absl::StatusOr<std::unique_ptr<Program>> tool_use =
+        Program::Parse(sources->tool_use, impl->file);
     if (!tool_use.ok()) return tool_use.status();
     impl->tool_use = *std::move(tool_use);
   }
@@ -264,6 +270,20 @@ absl::StatusOr<std::string> ChatTemplate::Render(const ChatInput& input) const {
   }
   if (!text.ok() || !input.continue_final_message) return text;
   return CutAtTag(*std::move(text), *last.content);
+}
+
+absl::Status ChatTemplate::CheckEnds() const {
+  const ChatMessage system = {.role = "system", .content = "Be brief."};
+  const ChatMessage user = {.role = "user", .content = "Hello"};
+  const ChatMessage assistant = {.role = "assistant", .content = "Hello, too."};
+  for (const std::vector<ChatMessage>& messages :
+       {std::vector{user}, {system, user}, {user, assistant, user}}) {
+    const absl::StatusOr<std::string> text = Render({.messages = messages});
+    if (text.status().code() != absl::StatusCode::kResourceExhausted) continue;
+    return absl::ResourceExhaustedError(absl::StrCat(impl_->file, ": ", text.status().message(),
+                                                     ", even for a conversation of a few words"));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace latentd

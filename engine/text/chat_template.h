@@ -59,10 +59,16 @@ class ChatTemplate {
   ~ChatTemplate();
 
   // The prompt text. INVALID_ARGUMENT: JSON in the input that is not an object, or what the
-  // template refuses (its raise_exception message) or fails on. A tool call whose
-  // `function.arguments` is a string of a JSON object is shown to the template as that object; if
-  // the template then fails, it is tried once more with the string.
+  // template refuses (its raise_exception message) or fails on. RESOURCE_EXHAUSTED: the template
+  // goes over its limits. A tool call whose `function.arguments` is a string of a JSON object is
+  // shown to the template as that object; if the template then fails, it is tried once more with
+  // the string.
   absl::StatusOr<std::string> Render(const ChatInput& input) const;
+
+  // Renders a few conversations of a few words. RESOURCE_EXHAUSTED, naming the file: the template
+  // goes over its limits even there, so that it is of no use. To refuse them or to fail on them is
+  // no error: it may want other ones.
+  absl::Status CheckEnds() const;
 
  private:
   struct Impl;

@@ -1,6 +1,7 @@
 """Start, drain and stop; what a person sees on the command line."""
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -132,6 +133,42 @@ def test_failures_to_start(tmp_path, server):
         assert line.startswith("latentd: ") and len(line) < 500, line
     assert taken_http.rsplit(":")[1] in last_line(run(*cases[1]))
     assert taken_grpc.rsplit(":")[1] in last_line(run(*cases[2]))
+
+
+HOSTILE = {
+    "loops": "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "recurses": "{% macro f(x) %}{{ f(x) }}{% endmacro %}{{ f(1) }}",
+    "explodes": "{% set ns = namespace(x='ab') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}"
+                "{% endfor %}{{ ns.x }}",
+    "fills the memory": "{{ 'a' * 90000000 }}",
+    "explodes on a system message": "{% if messages[0].role == 'system' %}{{ 'a' * 90000000 }}{% endif %}",
+}
+
+
+def folder_with_template(tmp_path, jinja):
+    folder = tmp_path / "model"
+    shutil.copytree(DEMO, folder)
+    (folder / "chat_template.jinja").write_text(jinja)
+    return folder
+
+
+@pytest.mark.parametrize("jinja", HOSTILE.values(), ids=HOSTILE)
+@pytest.mark.parametrize("command", [["serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"],
+                                     ["generate", "-p", "x"]])
+def test_a_template_without_end_stops_the_start(tmp_path, jinja, command):
+    done = run(*command, "--model", folder_with_template(tmp_path, jinja))
+    assert done.returncode == 1 and done.stdout == "", done
+    line = last_line(done)
+    assert line.startswith("latentd: chat_template.jinja: chat template: ") and len(line) < 200, line
+
+
+def test_a_template_that_refuses_is_served(tmp_path, start):
+    jinja = "{{ raise_exception('only tools may speak') }}"
+    server = start("--model", folder_with_template(tmp_path, jinja))
+    status, reply, _ = server.post("/v1/chat/completions",
+                                   {"messages": [{"role": "user", "content": "x"}]})
+    assert status == 400 and "only tools may speak" in reply["error"]["message"]
+    assert server.post("/v1/completions", {"prompt": "It was", "max_tokens": 2})[0] == 200
 
 
 def test_version_and_help():

@@ -82,11 +82,13 @@ char* latentd_template_new(const uint8_t* source, size_t size, latentd_template*
 void latentd_template_free(latentd_template* chat_template);
 
 // Renders with the variables of a JSON object. `now_unix_seconds` is what strftime_now tells, in
-// local time. A rendering over a limit ends with an error. One that does not stop is left behind on
-// its own thread, and until it ends further calls for the same template are errors.
+// local time. A rendering over a limit ends with an error, and *over_limit says that it is this one.
+// One that does not stop is left behind on its own thread, and until it ends further calls for the
+// same template are such errors.
 char* latentd_template_render(const latentd_template* chat_template, const uint8_t* context_json,
                               size_t size, const latentd_template_limits* limits,
-                              int64_t now_unix_seconds, latentd_text_bytes* out);
+                              int64_t now_unix_seconds, latentd_text_bytes* out,
+                              bool* over_limit);
 
 // The tokens of a tokenizer, ready for constraints.
 typedef struct latentd_vocabulary latentd_vocabulary;

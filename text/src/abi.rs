@@ -230,10 +230,16 @@ pub unsafe extern "C" fn latentd_template_render(
     limits: *const Limits,
     now_unix_seconds: i64,
     out: *mut Bytes,
+    over_limit: *mut bool,
 ) -> *mut c_char {
     run(|| {
+        unsafe { *over_limit = false };
         let context = unsafe { text(context_json, size)? };
-        let rendered = unsafe { (*chat_template).render(context, *limits, now_unix_seconds)? };
+        let rendered = unsafe { (*chat_template).render(context, *limits, now_unix_seconds) };
+        let rendered = rendered.map_err(|refusal| {
+            unsafe { *over_limit = refusal.over_limit };
+            refusal.text
+        })?;
         unsafe { *out = give_bytes(rendered.into_bytes()) };
         Ok(())
     })

@@ -12,8 +12,8 @@ use minijinja::machinery::{Instruction, Instructions};
 use minijinja::value::{ObjectRepr, Value};
 use minijinja::{Environment, Error, Output, State};
 
-use crate::json::failure;
-use crate::meter::over_limit;
+use crate::json::{failure, over_limit};
+use crate::meter;
 
 /// Names that no template can spell, so that none can shadow them.
 const CHECK: &str = "<check>";
@@ -43,7 +43,7 @@ impl LimitedString {
 
 impl Write for LimitedString {
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        if text.len() > self.limit - self.text.len() || over_limit().is_some() {
+        if text.len() > self.limit - self.text.len() || meter::over_limit().is_some() {
             return Err(fmt::Error);
         }
         self.text.push_str(text);
@@ -52,11 +52,12 @@ impl Write for LimitedString {
 }
 
 pub fn check_limits() -> Result<(), Error> {
-    over_limit().map_or(Ok(()), |why| Err(failure(why)))
+    meter::over_limit().map_or(Ok(()), |why| Err(over_limit(why)))
 }
 
 fn too_long(limit: usize) -> Error {
-    over_limit().map_or_else(|| failure(format!("it makes more than {limit} bytes")), failure)
+    meter::over_limit()
+        .map_or_else(|| over_limit(format!("it makes more than {limit} bytes")), over_limit)
 }
 
 /// `values` as text in a row, within the limit. Weighed first: a namespace may hold itself.
@@ -89,7 +90,7 @@ fn is_namespace(value: &Value) -> bool {
 fn weigh(value: &Value, depth: usize, items: &mut usize, storing: bool) -> Result<(), Error> {
     let Some(object) = value.as_object() else { return Ok(()) };
     if depth > MAX_DEPTH {
-        return Err(failure(format!("it nests values deeper than {MAX_DEPTH}")));
+        return Err(over_limit(format!("it nests values deeper than {MAX_DEPTH}")));
     }
     if storing && is_namespace(value) {
         return Err(failure("it puts a namespace into a namespace"));
@@ -97,7 +98,7 @@ fn weigh(value: &Value, depth: usize, items: &mut usize, storing: bool) -> Resul
     let mut visit = |item: &Value| {
         *items += 1;
         if *items > MAX_ITEMS {
-            return Err(failure(format!("it makes a value of more than {MAX_ITEMS} items")));
+            return Err(over_limit(format!("it makes a value of more than {MAX_ITEMS} items")));
         }
         if *items % 1024 == 0 {
             check_limits()?;

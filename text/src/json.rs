@@ -13,6 +13,11 @@ pub fn failure(text: impl Into<String>) -> Error {
     Error::new(ErrorKind::InvalidOperation, text.into())
 }
 
+/// Over a limit of the rendering.
+pub fn over_limit(text: impl Into<String>) -> Error {
+    Error::new(ErrorKind::OutOfFuel, text.into())
+}
+
 struct Dumper {
     out: LimitedString,
     ensure_ascii: bool,
@@ -62,12 +67,12 @@ pub fn tojson(
 
 impl Dumper {
     fn put(&mut self, text: &str) -> Result<(), Error> {
-        self.out.write_str(text).map_err(|_| failure("tojson: the text is too long"))
+        self.out.write_str(text).map_err(|_| over_limit("tojson: the text is too long"))
     }
 
     fn value(&mut self, value: &Value, depth: usize) -> Result<(), Error> {
         if depth > MAX_DEPTH {
-            return Err(failure("tojson: nested too deep"));
+            return Err(over_limit("tojson: nested too deep"));
         }
         match value.kind() {
             ValueKind::None => self.put("null"),

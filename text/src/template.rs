@@ -11,7 +11,7 @@ use minijinja::{AutoEscape, Environment, Error, ErrorKind, State};
 use minijinja_contrib::pycompat;
 
 use crate::guard::LimitedString;
-use crate::json::{failure, tojson};
+use crate::json::{failure, over_limit, tojson};
 use crate::meter::Meter;
 use crate::watch::{self, Job, Stuck};
 use crate::{guard, Outcome};
@@ -36,6 +36,18 @@ impl Default for Limits {
     }
 }
 
+/// Why there is no text.
+pub struct Refusal {
+    pub text: String,
+    pub over_limit: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Refusal { text, over_limit: false }
+    }
+}
+
 pub struct ChatTemplate {
     source: Arc<str>,
     stuck: Arc<Stuck>,
@@ -45,11 +57,26 @@ pub struct ChatTemplate {
 fn describe(error: &Error) -> String {
     let what = error.detail().map_or_else(|| error.kind().to_string(), str::to_string);
     match (error.kind(), error.line()) {
-        (ErrorKind::OutOfFuel, _) => "it takes too many steps".into(),
+        (ErrorKind::OutOfFuel, _) if error.detail().is_none() => "it takes too many steps".into(),
         (ErrorKind::BadSerialization, _) => what,
         (_, Some(line)) => format!("line {line}: {what}"),
         _ => what,
     }
+}
+
+/// Whether `error`, or one behind it, is of a limit: steps, or what json::over_limit makes.
+fn is_over_limit(error: &Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = next {
+        if let Some(error) = error.downcast_ref::<Error>() {
+            let is_endless = error.detail() == Some("recursion limit exceeded");
+            if is_endless || error.kind() == ErrorKind::OutOfFuel {
+                return true;
+            }
+        }
+        next = error.source();
+    }
+    false
 }
 
 /// transformers' `{% generation %}` block only marks text for training: it is its content.
@@ -99,7 +126,7 @@ fn strftime(format: &str, unix_seconds: i64) -> Result<String, Error> {
 
 /// The arguments that make a result longer than its input in one call.
 fn check_growth(value: &Value, method: &str, args: &[Value], limit: usize) -> Result<(), Error> {
-    let too_long = || failure(format!("{method} makes more than {limit} bytes"));
+    let too_long = || over_limit(format!("{method} makes more than {limit} bytes"));
     let text = value.as_str().unwrap_or_default();
     match (method, args) {
         ("replace", [old, new, ..]) => {
@@ -210,7 +237,7 @@ fn indent(text: &str, by: &Value, first: bool, blank: bool, limit: usize) -> Res
         let newline = if index > 0 { "\n" } else { "" };
         let is_indented = if index == 0 { first } else { blank || !line.is_empty() };
         let margin = if is_indented { &by } else { "" };
-        write!(out, "{newline}{margin}{line}").map_err(|_| failure("indent: too long"))?;
+        write!(out, "{newline}{margin}{line}").map_err(|_| over_limit("indent: too long"))?;
     }
     out.finish()
 }
@@ -242,11 +269,11 @@ fn render_here(
     context_json: &str,
     limits: &Limits,
     now_unix_seconds: i64,
-) -> Outcome<String> {
+) -> Result<String, Refusal> {
     let context: Value =
         serde_json::from_str(context_json).map_err(|e| format!("the variables: {e}"))?;
     if context.kind() != ValueKind::Map {
-        return Err("the variables are not a JSON object".into());
+        return Err(String::from("the variables are not a JSON object").into());
     }
     // Long conversations are long programs: about ten instructions a message, many bytes each.
     let fuel = limits.fuel.saturating_add(16 * context_json.len() as u64);
@@ -260,20 +287,21 @@ fn render_here(
     let mut out = machinery::make_string_output(&mut text);
     machinery::eval(&env, &main, context, &blocks, &mut out, AutoEscape::None)
         .map(|_| ())
-        .map_err(|e| describe(&e))?;
+        .map_err(|e| Refusal { text: describe(&e), over_limit: is_over_limit(&e) })?;
     if text.len() as u64 > limits.output_bytes {
-        return Err(format!("it makes more than {} bytes", limits.output_bytes));
+        let text = format!("it makes more than {} bytes", limits.output_bytes);
+        return Err(Refusal { text, over_limit: true });
     }
     Ok(text)
 }
 
 /// `f` within the limits. One rendering that could not be stopped is enough to refuse the next: the
 /// template is the operator's, and it is broken.
-fn within(
+fn within<T: Send + 'static>(
     limits: &Limits,
     stuck: &Arc<Stuck>,
-    f: impl FnOnce() -> Outcome<String> + Send + 'static,
-) -> Outcome<String> {
+    f: impl FnOnce() -> Outcome<T> + Send + 'static,
+) -> Outcome<T> {
     let job = Job { name: "chat-template", cpu_ms: limits.cpu_ms, wall_ms: u64::MAX, max_stuck: 1 };
     watch::within(&job, &Arc::new(Meter::new(limits.memory_bytes)), stuck, f)
 }
@@ -286,12 +314,13 @@ impl ChatTemplate {
         let source: Arc<str> = without_generation_tags(source).into();
         let checked = source.clone();
         let stuck = Arc::new(Stuck::default());
-        within(&Limits::default(), &stuck, move || parse(&checked).map(|_| String::new()))?;
+        within(&Limits::default(), &stuck, move || parse(&checked).map(|_| ()))?;
         Ok(ChatTemplate { source, stuck })
     }
 
-    pub fn render(&self, context_json: &str, limits: Limits, now: i64) -> Outcome<String> {
+    pub fn render(&self, context_json: &str, limits: Limits, now: i64) -> Result<String, Refusal> {
         let (source, context) = (self.source.clone(), context_json.to_string());
-        within(&limits, &self.stuck, move || render_here(&source, &context, &limits, now))
+        within(&limits, &self.stuck, move || Ok(render_here(&source, &context, &limits, now)))
+            .unwrap_or_else(|text| Err(Refusal { text, over_limit: self.stuck.any() }))
     }
 }

@@ -34,6 +34,12 @@ pub struct Job {
 #[derive(Default)]
 pub struct Stuck(AtomicUsize);
 
+impl Stuck {
+    pub fn any(&self) -> bool {
+        self.0.load(SeqCst) > 0
+    }
+}
+
 struct Slot<T> {
     result: Option<Outcome<T>>,
     abandoned: bool,

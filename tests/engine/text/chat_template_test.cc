@@ -120,7 +120,8 @@ TEST_CASE("The template is found in either place", "[text]") {
 
 TEST_CASE("Errors are one line that names the problem", "[text]") {
   const auto load = ChatTemplate::FromJson("", "fine\n{% if %}");
-  CHECK(load.status().message() == "chat template: line 2: unexpected end of block");
+  CHECK(load.status().message() ==
+        "chat_template.jinja: chat template: line 2: unexpected end of block");
   const ChatTemplate chat = FromSource("{{ raise_exception('No ' ~ messages[0].role ~ '!') }}");
   CHECK(chat.Render(Ask("x")).status().message() == "chat template: No user!");
   CHECK_THAT(Render("\n\n{{ 1 + 'a' }}", Ask("x")), Catch::Contains("line 3: tried to use +"));

@@ -9,11 +9,17 @@
 namespace latentd {
 namespace {
 
-std::string Error(const std::string& jinja) {
+constexpr auto kLimit = absl::StatusCode::kResourceExhausted;
+constexpr auto kFailure = absl::StatusCode::kInvalidArgument;
+
+// What is said of a template that does not parse, or whose rendering ends with `code`. What goes
+// over the limits does so for every conversation, and is found out at the start.
+std::string Error(const std::string& jinja, absl::StatusCode code = kLimit) {
   const auto chat = ChatTemplate::FromJson("", jinja);
   if (!chat.ok()) return std::string(chat.status().message());
   const auto text = (*chat)->Render({.messages = {{.role = "user", .content = "x"}}});
-  CHECK(absl::IsInvalidArgument(text.status()));
+  CHECK(text.status().code() == code);
+  CHECK((*chat)->CheckEnds().code() == (code == kLimit ? kLimit : absl::StatusCode::kOk));
   return std::string(text.status().message());
 }
 
@@ -36,9 +42,10 @@ TEST_CASE("A template that explodes meets a limit", "[text]") {
   const std::string items = "it makes a value of more than 262144 items";
   const std::string deep = "it nests values deeper than 256";
   const std::string memory = "it takes too much memory";
-  const auto expect = [](const std::string& jinja, const std::string& error) {
+  const auto expect = [](const std::string& jinja, const std::string& error,
+                         absl::StatusCode code = kLimit) {
     INFO(jinja.substr(0, 100));
-    CHECK_THAT(Error(kStart + jinja), Catch::Contains(error));
+    CHECK_THAT(Error(kStart + jinja, code), Catch::Contains(error));
   };
   expect(Loop(100, "{% set ns.x = ns.x ~ ns.x %}"), bytes);
   expect(Loop(100, "{% set ns.x = ns.x + ns.x %}"), bytes);
@@ -50,7 +57,7 @@ TEST_CASE("A template that explodes meets a limit", "[text]") {
   expect("{{ ('b' * n).join(range(1000)) }}", "join makes more than");
   expect("{{ 'a' * 90000000 }}", memory);
   expect("{{ ('a' * (n * 20)) | length }}", memory);
-  expect("{{ 'x' | indent(1000000000) }}", "indent: the width");
+  expect("{{ 'x' | indent(1000000000) }}", "indent: the width", kFailure);
   expect(Loop(100, "{% set ns.l = ns.l + ns.l %}"), items);
   expect("{{ [1] * 90000000 }}", items);
   expect("{{ [[1] * 90000000] }}", items);
@@ -58,10 +65,10 @@ TEST_CASE("A template that explodes meets a limit", "[text]") {
   expect(Loop(100, "{% set ns.l = {'a': ns.l, 'b': ns.l} %}"), items);
   expect(Loop(100000, "{% set ns.l = [ns.l] %}"), deep);
   expect(Loop(100000, "{% set ns.m = dict(x=ns.m) %}"), deep);
-  expect("{% set ns.x = ns %}{{ ns }}", "a namespace into a namespace");
-  expect("{% set ns.x = [ns] %}{{ ns == ns.x }}", "a namespace into a namespace");
-  expect("{{ range(10000000000) }}", "range has too many elements");
-  expect("{{ 2 ** 100000000 }}", "unable to calculate");
+  expect("{% set ns.x = ns %}{{ ns }}", "a namespace into a namespace", kFailure);
+  expect("{% set ns.x = [ns] %}{{ ns == ns.x }}", "a namespace into a namespace", kFailure);
+  expect("{{ range(10000000000) }}", "range has too many elements", kFailure);
+  expect("{{ 2 ** 100000000 }}", "unable to calculate", kFailure);
 }
 
 TEST_CASE("Recursion ends", "[text]") {
@@ -76,6 +83,32 @@ TEST_CASE("Recursion ends", "[text]") {
   for (int i = 0; i < 5000; ++i) blocks += "{% if 1 %}";
   CHECK_THAT(Error(blocks), Catch::Contains("recursion"));
   CHECK_THAT(Error(std::string((1 << 20) + 1, 'x')), Catch::Contains("longer than 1048576 bytes"));
+}
+
+TEST_CASE("A template that goes over its limits is named with its file", "[text]") {
+  const std::string endless = Loop(100000, Loop(100000, ""));
+  const std::string cause =
+      ": chat template: it takes too many steps, even for a conversation of a few words";
+  const auto check = [](std::string_view config, std::string_view jinja) {
+    const auto chat = ChatTemplate::FromJson(config, jinja);
+    REQUIRE(chat.ok());
+    return (*chat)->CheckEnds();
+  };
+  CHECK(check("", endless).message() == "chat_template.jinja" + cause);
+  CHECK(check("{\"chat_template\": \"" + endless + "\"}", "").message() ==
+        "tokenizer_config.json" + cause);
+  // One that is found out by a system message, or by a reply, alone.
+  for (const std::string role : {"system", "assistant"}) {
+    CHECK(check("", "{% for m in messages %}{% if m.role == '" + role + "' %}" + endless +
+                        "{% endif %}{% endfor %}")
+              .code() == kLimit);
+  }
+  // These refuse, or fail, which others of the conversations to come may not make them do.
+  for (const std::string jinja :
+       {"{{ raise_exception('it takes too many steps') }}", "{{ messages[7].content.x }}",
+        "{% if messages[0].role == 'system' %}{{ raise_exception('no system') }}{% endif %}ok"}) {
+    CHECK(check("", jinja) == absl::OkStatus());
+  }
 }
 
 TEST_CASE("A long conversation stays within the limits", "[text]") {
@@ -104,8 +137,11 @@ TEST_CASE("A rendering that cannot be stopped is left behind, and the next one r
       .fuel = 1000, .output_bytes = 1000, .memory_bytes = 1 << 20, .cpu_ms = 1000};
   const auto render = [&] {
     latentd_text_bytes text;
-    const absl::Status status = TakeTextError(
-        "", latentd_template_render(chat, TextData(context), context.size(), &limits, 0, &text));
+    bool over_limit = false;
+    const absl::Status status =
+        TakeTextError("", latentd_template_render(chat, TextData(context), context.size(), &limits,
+                                                  0, &text, &over_limit));
+    CHECK(over_limit == !status.ok());
     return status.ok() ? TakeTextBytes(text) : std::string(status.message());
   };
   CHECK(render() == "1");
