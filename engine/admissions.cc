@@ -9,24 +9,26 @@
 
 namespace latentd {
 
-bool Admissions::FullLocked() const {
-  return waiting_requests_ >= max_requests_ || waiting_tokens_ >= max_tokens_;
+absl::Status Admissions::CheckRoomLocked() const {
+  const auto full = [](int64_t waiting, const char* what, int64_t max) {
+    return absl::ResourceExhaustedError(absl::StrCat("the server is full: ", waiting, " ", what,
+                                                     " are waiting, and at most ", max,
+                                                     " may; try again later"));
+  };
+  if (waiting_requests_ >= max_requests_) return full(waiting_requests_, "requests", max_requests_);
+  if (waiting_tokens_ >= max_tokens_) return full(waiting_tokens_, "prompt tokens", max_tokens_);
+  return absl::OkStatus();
 }
 
-bool Admissions::Full() const {
+absl::Status Admissions::CheckRoom() const {
   const std::lock_guard lock(mutex_);
-  return FullLocked();
+  return CheckRoomLocked();
 }
 
 absl::Status Admissions::Admit(std::shared_ptr<Request> request) {
   const std::lock_guard lock(mutex_);
   if (draining_) return absl::UnavailableError("the server is draining and takes no new requests");
-  if (FullLocked()) {
-    return absl::ResourceExhaustedError(
-        absl::StrCat("the server is full: ", waiting_requests_, " requests with ", waiting_tokens_,
-                     " prompt tokens are waiting; at most ", max_requests_, " requests and ",
-                     max_tokens_, " tokens may"));
-  }
+  if (absl::Status status = CheckRoomLocked(); !status.ok()) return status;
   ++waiting_requests_;
   waiting_tokens_ += request->prompt_tokens();
   requests_.insert(request.get());

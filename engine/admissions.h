@@ -24,7 +24,8 @@ class Admissions {
   // Takes a request on, waiting, and submits it to its mailbox: whoever sees it here finds its
   // message there. UNAVAILABLE: draining. RESOURCE_EXHAUSTED: too many wait.
   absl::Status Admit(std::shared_ptr<Request> request);
-  bool Full() const;
+  // RESOURCE_EXHAUSTED, with what there is too much of, when another would be refused as too many.
+  absl::Status CheckRoom() const;
   // It is planned for the first time.
   void Start(const Request& request);
   // kEnd is about to be sent. REQUIRES: admitted, not yet ended.
@@ -42,7 +43,7 @@ class Admissions {
   void CondemnAll();
 
  private:
-  bool FullLocked() const;
+  absl::Status CheckRoomLocked() const;
 
   const int64_t max_requests_, max_tokens_;
   mutable std::mutex mutex_;  // guards what follows

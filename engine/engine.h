@@ -143,8 +143,9 @@ class Engine {
   // INVALID_ARGUMENT: can never fit, with the numbers. RESOURCE_EXHAUSTED: full. UNAVAILABLE:
   // draining.
   virtual absl::StatusOr<std::shared_ptr<TokenStream>> Submit(EngineRequest request) = 0;
-  // True when a request arriving now would be refused as full: asked before tokenizing.
-  virtual bool Full() const = 0;
+  // RESOURCE_EXHAUSTED, with the cause, when a request arriving now would be refused as full: asked
+  // before tokenizing.
+  virtual absl::Status CheckRoom() const = 0;
   virtual EngineStats Stats() const = 0;
   virtual uint64_t FlushCache(const uint64_t* tenant_salt) = 0;  // waits for the engine thread
   // No new work from now on; one-way.

@@ -38,7 +38,7 @@ class EngineLoop : public Engine {
   ~EngineLoop() override;
 
   absl::StatusOr<std::shared_ptr<TokenStream>> Submit(EngineRequest request) override;
-  bool Full() const override { return admissions_.Full(); }
+  absl::Status CheckRoom() const override { return admissions_.CheckRoom(); }
   EngineStats Stats() const override;
   uint64_t FlushCache(const uint64_t* tenant_salt) override;
   void Drain() override;

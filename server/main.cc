@@ -180,6 +180,7 @@ void StartEngine(const Options& options, Program* program) {
   EngineOptions engine;
   engine.backend = Backend(options, *program);
   engine.max_waiting_requests = options.max_queue;
+  engine.max_waiting_tokens = options.max_queue_tokens;
   engine.scheduler = {.max_num_seqs = options.max_num_seqs,
                       .max_num_batched_tokens = options.max_num_batched_tokens,
                       .step_us = options.step_ms * 1000,

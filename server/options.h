@@ -27,8 +27,9 @@ struct Options {
 
   int64_t max_num_seqs = 64;
   int64_t max_num_batched_tokens = 512;
-  int64_t max_model_len = 0;  // tokens; 0: the model's own
-  int64_t max_queue = 256;    // requests
+  int64_t max_model_len = 0;     // tokens; 0: the model's own
+  int64_t max_queue = 256;       // requests
+  int64_t max_queue_tokens = 0;  // of their prompts; 0: four times the cache's
   int64_t step_ms = 250;
   int64_t priority_aging_seconds = 10;
   int64_t stall_timeout_seconds = 60;

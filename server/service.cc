@@ -215,11 +215,8 @@ class ServiceImpl final : public Service {
     if (!valid.ok()) return valid;
     if (context == nullptr) return absl::OkStatus();
     if (absl::Status status = starter_.CheckWanted(*context); !status.ok()) return status;
-    if (parts_.engine->Full()) {
-      return Full("the server is full: too many requests are waiting; try again later",
-                  kRetrySeconds);
-    }
-    return absl::OkStatus();
+    const absl::Status room = parts_.engine->CheckRoom();
+    return room.ok() ? room : Full(std::string(room.message()), kRetrySeconds);
   }
 
   template <typename T>

@@ -271,8 +271,10 @@ def test_admin_drain_does_not_exit(start):
     assert server.process.poll() is None
 
 
-def test_a_full_queue_is_503(start):
-    server = start("--max-num-seqs", 1, "--max-queue", 1)
+@pytest.mark.parametrize("option, cause", [("--max-queue", "requests are waiting, and at most 1 may"),
+                                           ("--max-queue-tokens", "prompt tokens are waiting, and at most 1 may")])
+def test_a_full_queue_is_503(start, option, cause):
+    server = start("--max-num-seqs", 1, option, 1)
     results, threads = [], []
 
     def ask():
@@ -288,6 +290,7 @@ def test_a_full_queue_is_503(start):
     assert set(statuses) == {200, 503}
     refused = next(r for r in results if r[0] == 503)
     assert int(refused[2]["Retry-After"]) >= 1
+    assert cause in refused[1]["error"]["message"]
 
 
 def test_timeout(server):

@@ -53,18 +53,21 @@ TEST_CASE("A full queue refuses until a waiting request starts, is cancelled or 
   harness.Turn();
   CHECK(harness.loop->Stats().requests_running == 1);
   Reader second = harness.Submit(request), third = harness.Submit(request);
-  CHECK(harness.loop->Full());
+  CHECK_FALSE(harness.loop->CheckRoom().ok());
   CHECK(harness.loop->Stats().requests_waiting == 2);
-  CHECK(Refusal(harness, request).code() == absl::StatusCode::kResourceExhausted);
+  const absl::Status full = absl::ResourceExhaustedError(
+      "the server is full: 2 requests are waiting, and at most 2 may; try again later");
+  CHECK(harness.loop->CheckRoom() == full);
+  CHECK(Refusal(harness, request) == full);
   CHECK(harness.loop->InFlight() == 3);
   third.stream->Cancel();
   harness.Turn();
-  CHECK_FALSE(harness.loop->Full());
+  CHECK(harness.loop->CheckRoom().ok());
   request.deadline = harness.clock.Now() + std::chrono::microseconds(500);
   Reader fourth = harness.Submit(request);
-  CHECK(harness.loop->Full());
+  CHECK_FALSE(harness.loop->CheckRoom().ok());
   harness.Settle();
-  CHECK_FALSE(harness.loop->Full());
+  CHECK(harness.loop->CheckRoom().ok());
   CHECK(harness.loop->Stats().requests_waiting == 0);
   CHECK(harness.Idle());
 }
@@ -74,12 +77,15 @@ TEST_CASE("Waiting prompt tokens are limited too") {
   options.engine.max_waiting_tokens = 100;
   Harness harness(options);
   Reader first = harness.Submit(Greedy(1, 99));
-  CHECK_FALSE(harness.loop->Full());
+  CHECK(harness.loop->CheckRoom().ok());
   Reader second = harness.Submit(Greedy(2, 150));
-  CHECK(harness.loop->Full());
-  CHECK(Refusal(harness, Greedy(3, 1)).code() == absl::StatusCode::kResourceExhausted);
+  CHECK_FALSE(harness.loop->CheckRoom().ok());
+  const absl::Status full = absl::ResourceExhaustedError(
+      "the server is full: 249 prompt tokens are waiting, and at most 100 may; try again later");
+  CHECK(harness.loop->CheckRoom() == full);
+  CHECK(Refusal(harness, Greedy(3, 1)) == full);
   harness.Turn();
-  CHECK_FALSE(harness.loop->Full());
+  CHECK(harness.loop->CheckRoom().ok());
   harness.Settle();
 }
 

@@ -116,7 +116,7 @@ class FakeEngine final : public Engine {
     if (on_submit) on_submit(stream);
     return std::shared_ptr<TokenStream>(stream);
   }
-  bool Full() const override { return full; }
+  absl::Status CheckRoom() const override { return room; }
   EngineStats Stats() const override { return stats; }
   uint64_t FlushCache(const uint64_t* salt) override {
     flushed = salt == nullptr ? std::vector<uint64_t>{} : std::vector<uint64_t>{salt[0], salt[1]};
@@ -131,7 +131,7 @@ class FakeEngine final : public Engine {
   std::weak_ptr<FakeTokenStream> last;  // of the last Submit; the reader owns it
   std::function<void(std::shared_ptr<FakeTokenStream>)> on_submit;
   absl::Status submit_status;
-  bool full = false;
+  absl::Status room;  // for one more
   bool drained = false;
   std::function<void()> on_drained;
   EngineStats stats;

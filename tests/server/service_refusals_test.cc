@@ -42,12 +42,13 @@ TEST_CASE("Each refusal is counted once, and tells why") {
   CHECK(expired.code() == absl::StatusCode::kDeadlineExceeded);
   refused(expired, Refusal::kDeadline);
 
-  f.engine.full = true;
+  f.engine.room = absl::ResourceExhaustedError("the server is full: 9 prompt tokens are waiting");
   const auto full = f.Generate(TextPrompt("x")).status();
   CHECK(full.code() == absl::StatusCode::kResourceExhausted);
+  CHECK(full.message() == f.engine.room.message());  // the engine knows what there is too much of
   CHECK(DetailOf(full).retry_after_seconds() >= 1);
   refused(full, Refusal::kFull);
-  f.engine.full = false;
+  f.engine.room = absl::OkStatus();
 
   f.engine.submit_status = absl::ResourceExhaustedError("8 requests are waiting");
   refused(f.Generate(TextPrompt("x")).status(), Refusal::kFull);

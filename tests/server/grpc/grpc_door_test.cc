@@ -121,7 +121,7 @@ TEST_CASE("Errors carry google.rpc.Status with the ErrorDetail") {
     CHECK(f.metrics.refusals == std::vector<Refusal>(2, Refusal::kNotFound));
   }
   SECTION("full") {
-    f.engine.full = true;
+    f.engine.room = absl::ResourceExhaustedError("full");
     const grpc::Status status = GenerateAll(f, Prompt("x"));
     CHECK(status.error_code() == grpc::StatusCode::RESOURCE_EXHAUSTED);
     CHECK(DetailOf(status).http_status() == 503);
