@@ -29,8 +29,8 @@ StopMatcher::StopMatcher(std::vector<std::string> stops, bool include_stop)
   }
 }
 
-std::optional<size_t> StopMatcher::Step(char byte) {
-  std::optional<size_t> complete;
+void StopMatcher::Step(size_t at, std::optional<Match>* best) {
+  const char byte = held_[at];
   for (size_t i = 0; i < stops_.size(); ++i) {
     Stop& stop = stops_[i];
     if (stop.matched == stop.text.size()) stop.matched = stop.border[stop.matched];
@@ -38,31 +38,29 @@ std::optional<size_t> StopMatcher::Step(char byte) {
       stop.matched = stop.border[stop.matched];
     }
     if (stop.text[stop.matched] == byte) ++stop.matched;
-    const bool is_complete = enabled_ && stop.matched == stop.text.size();
-    if (is_complete && (!complete || stop.text.size() > stops_[*complete].text.size())) {
-      complete = i;
-    }
+    if (!enabled_ || stop.matched != stop.text.size()) continue;
+    const size_t begin = at + 1 - stop.text.size();
+    if (!*best || begin < (*best)->begin) *best = Match{begin, i};
   }
-  return complete;
 }
 
 StopMatcher::Result StopMatcher::Push(std::string_view text) {
   Result result;
   if (stopped_) return result;
-  // A stop that reaches back into held_ begins there: held_ is as long as the longest partial
-  // match.
-  for (size_t i = 0; i < text.size(); ++i) {
-    result.stop_idx = Step(text[i]);
-    if (!result.stop_idx) continue;
+  // A stop that ends in the piece begins in held_ at the earliest: that is as long as the longest
+  // partial match.
+  const size_t piece = held_.size();
+  held_.append(text);
+  std::optional<Match> best;
+  for (size_t at = piece; at < held_.size(); ++at) Step(at, &best);
+  if (best) {
     stopped_ = true;
-    result.text = std::move(held_);
-    result.text.append(text.substr(0, i + 1));
-    const size_t stop_size = stops_[*result.stop_idx].text.size();
-    if (!include_stop_) result.text.resize(result.text.size() - stop_size);
+    result.stop_idx = best->stop_idx;
+    const size_t shown = include_stop_ ? stops_[best->stop_idx].text.size() : 0;
+    result.text = held_.substr(0, best->begin + shown);
     held_.clear();
     return result;
   }
-  held_.append(text);
   size_t keep = 0;
   for (const Stop& stop : stops_) {
     // Complete only while disabled: then what may still become a stop begins later.

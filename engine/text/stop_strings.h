@@ -10,9 +10,12 @@
 namespace latentd {
 
 // Releases a stream of text up to the first stop string, holding back what may be the beginning of
-// one. The winner is the stop that is complete first in the text; of several that end at the same
-// byte, the longest, then the first in the list. So the result does not depend on how the text was
-// cut into pieces. Costs the number of stops for each byte. Not thread-safe.
+// one. The text is looked at piece by piece (a piece is what one token brings) up to the first in
+// which a stop ends, and goes to the earliest match in it: of the stops that are complete there,
+// the one that begins first; of those that begin together, the shortest, which was complete first;
+// of equal ones, the first in the list. So what is shown before a stop has no other in it, and of
+// how the text was cut only the end of that piece matters. Costs the number of stops for each byte.
+// Not thread-safe.
 class StopMatcher {
  public:
   struct Result {
@@ -44,14 +47,20 @@ class StopMatcher {
     size_t matched = 0;          // the text so far ends with text[0, matched), the longest such
   };
 
-  // Advances every stop by one byte; the index of the stop that is complete, if any.
-  std::optional<size_t> Step(char byte);
+  // Where a stop was found, in held_.
+  struct Match {
+    size_t begin = 0, stop_idx = 0;
+  };
+
+  // Advances every stop by the byte at held_[at], and takes what is complete there and begins
+  // before *best.
+  void Step(size_t at, std::optional<Match>* best);
 
   std::vector<Stop> stops_;
   bool include_stop_;
   bool enabled_ = true;
   bool stopped_ = false;
-  std::string held_;  // the end of the text, not yet released
+  std::string held_;  // the end of the text, not yet released: no stop begins before it
 };
 
 }  // namespace latentd
