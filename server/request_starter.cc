@@ -112,8 +112,9 @@ absl::StatusOr<std::shared_ptr<ScoreStream>> RequestStarter::Score(const v1::Sco
                          std::move(one.ticket));
 }
 
-absl::StatusOr<v1::TokenizeResponse> RequestStarter::Tokenize(
-    const v1::TokenizeRequest& request) const {
+absl::StatusOr<v1::TokenizeResponse> RequestStarter::Tokenize(const v1::TokenizeRequest& request,
+                                                              const CallContext& context) const {
+  if (absl::Status status = CheckWanted(context); !status.ok()) return status;
   const auto prompt = PromptTokens(request, tools_);
   if (!prompt.ok()) return prompt.status();
   v1::TokenizeResponse response;

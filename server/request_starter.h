@@ -40,7 +40,8 @@ class RequestStarter {
   absl::StatusOr<std::shared_ptr<ScoreStream>> Score(const v1::ScoreRequest& request,
                                                      const CallContext& context,
                                                      EngineRequest engine) const;
-  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request) const;
+  absl::StatusOr<v1::TokenizeResponse> Tokenize(const v1::TokenizeRequest& request,
+                                                const CallContext& context) const;
   v1::DetokenizeResponse Detokenize(const v1::DetokenizeRequest& request) const;
 
   // DEADLINE_EXCEEDED when the request's deadline has passed, CANCELLED when its caller has left.

@@ -108,12 +108,15 @@ class ServiceImpl final : public Service {
         });
   }
 
-  void Tokenize(v1::TokenizeRequest request, Callback<v1::TokenizeResponse> done) override {
+  void Tokenize(v1::TokenizeRequest request, CallContext context,
+                Callback<v1::TokenizeResponse> done) override {
     absl::Status status = Admit(ValidateTokenize(request, model_), nullptr);
     if (!status.ok()) return Refuse(status, done);
     Prepare<v1::TokenizeResponse>(
         std::move(request), std::move(done),
-        [this](v1::TokenizeRequest* message) { return starter_.Tokenize(*message); });
+        [this, context = std::move(context)](v1::TokenizeRequest* message) {
+          return starter_.Tokenize(*message, context);
+        });
   }
 
   void Detokenize(v1::DetokenizeRequest request, Callback<v1::DetokenizeResponse> done) override {

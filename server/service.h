@@ -25,8 +25,8 @@ struct CallContext {
   std::optional<TimePoint> deadline;  // the gRPC deadline, or HTTP's timeout
   TimePoint received;                 // for time to first token
   std::string key_id;                 // of the API key, "" without; default tenant salt
-  // Whether nobody waits for the result any more, so that it need not be begun. Any thread; empty:
-  // never.
+  // Whether nobody waits for the result any more, so that it need not be begun. Any thread, before
+  // the result is given; empty: never.
   std::function<bool()> left = {};
   bool chat_defaults = false;  // max_tokens defaults to the rest of the context
   bool prompt_list = false;    // errors of a prompt name it prompt[i]
@@ -108,7 +108,8 @@ class Service {
                            Callback<std::vector<std::shared_ptr<GenerateStream>>> done) = 0;
   virtual void Score(v1::ScoreRequest request, CallContext context,
                      Callback<std::shared_ptr<ScoreStream>> done) = 0;
-  virtual void Tokenize(v1::TokenizeRequest request, Callback<v1::TokenizeResponse> done) = 0;
+  virtual void Tokenize(v1::TokenizeRequest request, CallContext context,
+                        Callback<v1::TokenizeResponse> done) = 0;
   virtual void Detokenize(v1::DetokenizeRequest request, Callback<v1::DetokenizeResponse> done) = 0;
   virtual v1::ListModelsResponse ListModels() const = 0;
   virtual absl::StatusOr<v1::Model> GetModel(std::string_view id) const = 0;

@@ -115,7 +115,7 @@ absl::StatusOr<ScoredText> PrepareText(Service& service, const std::string& file
   request.set_text(*std::move(bytes));
   request.set_add_special_tokens(false);
   auto tokens = WaitFor<v1::TokenizeResponse>(
-      [&](auto done) { service.Tokenize(std::move(request), std::move(done)); });
+      [&](auto done) { service.Tokenize(std::move(request), {}, std::move(done)); });
   if (!tokens.ok()) return tokens.status();
   text.ids.assign(tokens->token_ids().begin(), tokens->token_ids().end());
   text.windows = PlanWindows(text.ids.size(), static_cast<size_t>(text.window),

@@ -50,7 +50,9 @@ class InferenceService final : public RawInference {
       reactor->Start(std::move(status));
       return reactor.get();
     }
-    service_->Generate(std::move(request), MakeContext(*call),
+    CallContext context = MakeContext(*call);
+    context.left = [reactor] { return reactor->left(); };
+    service_->Generate(std::move(request), std::move(context),
                        [reactor](auto stream) { reactor->Start(std::move(stream)); });
     return reactor.get();
   }
@@ -63,16 +65,22 @@ class InferenceService final : public RawInference {
       reactor->Start(std::move(status));
       return reactor.get();
     }
-    service_->Score(std::move(request), MakeContext(*call),
+    CallContext context = MakeContext(*call);
+    context.left = [reactor] { return reactor->left(); };
+    service_->Score(std::move(request), std::move(context),
                     [reactor](auto stream) { reactor->Start(std::move(stream)); });
     return reactor.get();
   }
 
-  ServerUnaryReactor* Tokenize(CallbackServerContext* /*call*/, const ByteBuffer* bytes,
+  ServerUnaryReactor* Tokenize(CallbackServerContext* call, const ByteBuffer* bytes,
                                ByteBuffer* response) override {
+    CallContext context = MakeContext(*call);
+    // Asked only before the answer, up to which gRPC keeps the call.
+    context.left = [call] { return call->IsCancelled(); };
     return AnswerUnary<v1::TokenizeRequest, v1::TokenizeResponse>(
-        *bytes, response, metrics_, open_,
-        [&](auto request, auto done) { service_->Tokenize(std::move(request), std::move(done)); });
+        *bytes, response, metrics_, open_, [&](auto request, auto done) {
+          service_->Tokenize(std::move(request), std::move(context), std::move(done));
+        });
   }
 
   ServerUnaryReactor* Detokenize(CallbackServerContext* /*call*/, const ByteBuffer* bytes,

@@ -55,6 +55,12 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
     Next();
   }
 
+  // Whether nobody waits for the answer any more. Any thread.
+  bool left() {
+    const std::lock_guard lock(mutex_);
+    return finished_ || cancelled_;
+  }
+
   void OnWriteDone(bool ok) override {
     {
       const std::lock_guard lock(mutex_);
@@ -67,6 +73,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   void OnCancel() override {
     {
       const std::lock_guard lock(mutex_);
+      cancelled_ = true;
       if (stream_ != nullptr) stream_->Cancel();
       if (writing_) return;  // OnWriteDone follows
     }
@@ -122,6 +129,7 @@ class StreamReactor final : public grpc::ServerWriteReactor<grpc::ByteBuffer>,
   std::shared_ptr<MessageStream<Message>> stream_;  // guarded by mutex_, as the flags
   bool writing_ = false;
   bool finished_ = false;
+  bool cancelled_ = false;
   grpc::ByteBuffer message_;  // under way while writing_
 };
 

@@ -125,7 +125,7 @@ asio::awaitable<bool> Session::Open(const HttpRequest& request, GenerateCall* ca
   Pending<std::vector<std::shared_ptr<GenerateStream>>> pending(connection_, door_.mailbox);
   context.left = pending.Left();
   const Connection::TimePoint deadline = context.deadline.value_or(Connection::TimePoint::max());
-  door_.service->GenerateAll(std::move(call->requests), std::move(context), pending.Callback());
+  door_.service->GenerateAll(std::move(call->requests), context, pending.Callback());
   if (!co_await pending.Wait(deadline)) co_return false;
   if (!pending.result().ok()) {
     *reusable = co_await ReplyError(request, ErrorOf(pending.result().status()));
@@ -136,7 +136,8 @@ asio::awaitable<bool> Session::Open(const HttpRequest& request, GenerateCall* ca
   for (size_t i = 0; i < to_tokenize.size(); ++i) {
     if (to_tokenize[i].input_case() == v1::TokenizeRequest::INPUT_NOT_SET) continue;
     Pending<v1::TokenizeResponse> ids(connection_, door_.mailbox);
-    door_.service->Tokenize(std::move(to_tokenize[i]), ids.Callback());
+    context.left = ids.Left();
+    door_.service->Tokenize(std::move(to_tokenize[i]), context, ids.Callback());
     if (!co_await ids.Wait(deadline)) co_return false;
     if (!ids.result().ok()) {
       *reusable = co_await ReplyError(request, ErrorOf(ids.result().status()));

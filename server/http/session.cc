@@ -139,7 +139,10 @@ asio::awaitable<bool> Session::Tokenize(HttpRequest request) {
   absl::StatusOr<TokenizeCall> call = ParseTokenizeBody(request.body, Options());
   if (!call.ok()) co_return co_await ReplyRefused(request, ErrorOf(call.status()));
   Pending<v1::TokenizeResponse> pending(connection_, door_.mailbox);
-  door_.service->Tokenize(std::move(call->request), pending.Callback());
+  CallContext context;
+  context.received = request.received;
+  context.left = pending.Left();
+  door_.service->Tokenize(std::move(call->request), std::move(context), pending.Callback());
   if (!co_await pending.Wait()) co_return false;
   if (!pending.result().ok()) {
     co_return co_await ReplyError(request, ErrorOf(pending.result().status()));

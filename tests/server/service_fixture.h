@@ -60,9 +60,9 @@ struct ServiceFixture {
                     [answer](auto result) { answer->set_value(std::move(result)); });
     return answer->get_future().get();
   }
-  Result<v1::TokenizeResponse> Tokenize(v1::TokenizeRequest request) {
+  Result<v1::TokenizeResponse> Tokenize(v1::TokenizeRequest request, CallContext context = {}) {
     auto answer = std::make_shared<std::promise<Result<v1::TokenizeResponse>>>();
-    service().Tokenize(std::move(request),
+    service().Tokenize(std::move(request), std::move(context),
                        [answer](auto result) { answer->set_value(std::move(result)); });
     return answer->get_future().get();
   }

@@ -165,6 +165,19 @@ TEST_CASE("What waits for preparation is not begun for a caller who left or whos
   CHECK(f.metrics.refusals == std::vector<Refusal>{Refusal::kOther, Refusal::kDeadline});
 }
 
+TEST_CASE("No text is tokenized for a caller who left or whose time is over") {
+  Fixture f;
+  v1::TokenizeRequest request;
+  request.set_text("x");
+  CallContext left, late;
+  left.left = [] { return true; };
+  late.deadline = f.clock.Now();
+  CHECK(f.Tokenize(request, left).status().code() == absl::StatusCode::kCancelled);
+  CHECK(f.Tokenize(request, late).status().code() == absl::StatusCode::kDeadlineExceeded);
+  left.left = [] { return false; };
+  CHECK(f.Tokenize(request, left).ok());
+}
+
 TEST_CASE("Draining refuses new work of every kind and is told to the engine") {
   Fixture f;
   auto running = f.Generate(TextPrompt("x"));

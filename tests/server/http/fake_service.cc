@@ -98,26 +98,35 @@ void FakeService::GenerateAll(std::vector<v1::GenerateRequest> requests, CallCon
     calls.push_back(std::make_shared<FakeCall>(std::move(request), context));
     if (answer) answer(calls.back().get());
   }
-  const auto accept = [done = std::move(done), calls] {
-    std::vector<std::shared_ptr<GenerateStream>> streams;
-    for (const auto& call : calls) streams.push_back(std::make_shared<FakeStream>(call));
-    done(std::move(streams));
-  };
   {
     const std::lock_guard lock(mutex_);
     calls_.insert(calls_.end(), calls.begin(), calls.end());
-    if (hold) held_.push_back(accept);
   }
   arrived_.notify_all();
-  if (!hold) accept();
+  Answer(std::move(context), [done = std::move(done), calls] {
+    std::vector<std::shared_ptr<GenerateStream>> streams;
+    for (const auto& call : calls) streams.push_back(std::make_shared<FakeStream>(call));
+    done(std::move(streams));
+  });
 }
 
-void FakeService::Score(v1::ScoreRequest, CallContext,
+void FakeService::Answer(CallContext context, std::function<void()> answer) {
+  if (!hold) return answer();
+  {
+    const std::lock_guard lock(mutex_);
+    held_.push_back({std::move(context), std::move(answer)});
+  }
+  arrived_.notify_all();
+}
+
+void FakeService::Score(v1::ScoreRequest, CallContext context,
                         Callback<std::shared_ptr<ScoreStream>> done) {
-  done(absl::UnimplementedError("not over HTTP"));
+  Answer(std::move(context),
+         [done = std::move(done)] { done(absl::UnimplementedError("not over HTTP")); });
 }
 
-void FakeService::Tokenize(v1::TokenizeRequest request, Callback<v1::TokenizeResponse> done) {
+void FakeService::Tokenize(v1::TokenizeRequest request, CallContext context,
+                           Callback<v1::TokenizeResponse> done) {
   if (request.text() == "refuse") return done(BadField("prompt", "prompt is refused"));
   v1::TokenizeResponse response;  // one token a byte
   response.set_max_context(4096);
@@ -126,7 +135,7 @@ void FakeService::Tokenize(v1::TokenizeRequest request, Callback<v1::TokenizeRes
     response.add_tokens(std::string(1, c));
   }
   if (request.has_chat()) response.add_token_ids(1000);
-  done(std::move(response));
+  Answer(std::move(context), [done = std::move(done), response] { done(response); });
 }
 
 void FakeService::Detokenize(v1::DetokenizeRequest request, Callback<v1::DetokenizeResponse> done) {
@@ -160,12 +169,12 @@ std::shared_ptr<FakeCall> FakeService::NextCall() {
   return call;
 }
 
-std::function<void()> FakeService::NextHeld() {
+FakeService::Held FakeService::NextHeld() {
   std::unique_lock lock(mutex_);
   arrived_.wait(lock, [this] { return !held_.empty(); });
-  auto answer = std::move(held_.front());
+  Held next = std::move(held_.front());
   held_.pop_front();
-  return answer;
+  return next;
 }
 
 void FakeMetrics::Refused(Refusal reason) {

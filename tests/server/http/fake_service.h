@@ -53,8 +53,10 @@ class FakeService final : public Service {
                 Callback<std::shared_ptr<GenerateStream>> done) override;
   void GenerateAll(std::vector<v1::GenerateRequest> requests, CallContext context,
                    Callback<std::vector<std::shared_ptr<GenerateStream>>> done) override;
-  void Score(v1::ScoreRequest, CallContext, Callback<std::shared_ptr<ScoreStream>> done) override;
-  void Tokenize(v1::TokenizeRequest request, Callback<v1::TokenizeResponse> done) override;
+  void Score(v1::ScoreRequest, CallContext context,
+             Callback<std::shared_ptr<ScoreStream>> done) override;
+  void Tokenize(v1::TokenizeRequest request, CallContext context,
+                Callback<v1::TokenizeResponse> done) override;
   void Detokenize(v1::DetokenizeRequest request, Callback<v1::DetokenizeResponse> done) override;
   v1::ListModelsResponse ListModels() const override;
   absl::StatusOr<v1::Model> GetModel(std::string_view id) const override;
@@ -71,22 +73,30 @@ class FakeService final : public Service {
   // The next accepted call; blocks until there is one.
   std::shared_ptr<FakeCall> NextCall();
 
-  // With `hold`, the next call whose answer is held back; blocks until there is one. Running it
-  // answers, on the caller's thread.
-  std::function<void()> NextHeld();
+  // A call whose answer is held back. Running it answers, on the caller's thread.
+  struct Held {
+    CallContext context;
+    std::function<void()> answer;
+    void operator()() const { answer(); }
+  };
+  // With `hold`, the next of them; blocks until there is one.
+  Held NextHeld();
 
   // Set before the door starts.
   std::function<absl::Status(const v1::GenerateRequest&)> check;  // empty: everything is accepted
   std::function<void(FakeCall*)> answer;  // on the door's thread; empty: the test answers
   bool elastic = false;
-  bool hold = false;  // accepted calls wait for NextHeld
+  bool hold = false;  // accepted calls, but those for Detokenize and models, wait for NextHeld
   std::atomic<bool> is_draining{false}, is_live{true};
 
  private:
+  // Runs `answer`, or holds it back.
+  void Answer(CallContext context, std::function<void()> answer);
+
   std::mutex mutex_;
   std::condition_variable arrived_;
   std::deque<std::shared_ptr<FakeCall>> calls_;
-  std::deque<std::function<void()>> held_;
+  std::deque<Held> held_;
 };
 
 class FakeMetrics final : public Metrics {

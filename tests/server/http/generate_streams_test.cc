@@ -119,15 +119,19 @@ TEST_CASE("a deadline that passes while the service prepares is answered then") 
 }
 
 TEST_CASE("the service can ask whether the client still waits") {
-  DoorFixture fixture({}, [](FakeService* service) { service->hold = true; });
-  RawClient client(fixture.port());
-  client.Send(Post("/v1/completions", R"({"prompt":"hi"})"));
-  const auto answer = fixture.service.NextHeld();
-  const auto call = fixture.service.NextCall();
-  CHECK_FALSE(call->context.left());
-  client.CloseSend();
-  CHECK(client.AtEnd());
-  CHECK(call->context.left());
+  for (const char* path : {"/v1/completions", "/tokenize"}) {
+    CAPTURE(path);
+    DoorFixture fixture({}, [](FakeService* service) { service->hold = true; });
+    RawClient client(fixture.port());
+    client.Send(Post(path, R"({"prompt":"hi"})"));
+    const FakeService::Held held = fixture.service.NextHeld();
+    REQUIRE(held.context.left);
+    CHECK_FALSE(held.context.left());
+    client.CloseSend();
+    CHECK(client.AtEnd());
+    CHECK(held.context.left());
+    held();  // to nobody
+  }
 }
 
 // How many of the call's messages wait once the door takes no more of them. Round trips on another
