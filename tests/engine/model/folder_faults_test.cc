@@ -4,10 +4,8 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <filesystem>
-#include <functional>
 
-#include "engine/model/loader.h"
-#include "tests/engine/model/model_folder.h"
+#include "tests/engine/model/folder_faults.h"
 
 namespace latentd {
 namespace {
@@ -15,38 +13,6 @@ namespace {
 using nlohmann::json;
 
 constexpr char kIndex[] = "model.safetensors.index.json";
-
-std::string FaultOf(const TempFolder& folder) {
-  const auto model = LoadModel(folder.path());
-  if (model.ok()) return "accepted";
-  const std::string fault(model.status().message());
-  CHECK(fault.rfind(folder.path() + "/", 0) == 0);
-  CHECK(fault.find('\n') == std::string::npos);
-  return fault;
-}
-
-std::string FaultOf(const TestModel& model) {
-  const TempFolder folder;
-  model.Write(folder);
-  return FaultOf(folder);
-}
-
-struct Case {
-  const char* name;
-  std::function<void(TestModel&)> damage;
-  std::vector<std::string> wanted;
-};
-
-void CheckAll(const TestModel& good, const std::vector<Case>& cases) {
-  REQUIRE(FaultOf(good) == "accepted");
-  for (const Case& test : cases) {
-    TestModel model = good;
-    test.damage(model);
-    const std::string fault = FaultOf(model);
-    INFO(test.name << " gives: " << fault);
-    for (const std::string& wanted : test.wanted) CHECK_THAT(fault, Catch::Contains(wanted));
-  }
-}
 
 // A folder whose single file is described by an index.
 void WriteIndexed(const TempFolder& folder, const TestModel& model, json weight_map) {

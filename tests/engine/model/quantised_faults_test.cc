@@ -1,8 +1,5 @@
 // Damaged and foreign quantised folders: one sentence that names what holds.
-#include <catch2/catch.hpp>
-#include <functional>
-
-#include "engine/model/loader.h"
+#include "tests/engine/model/folder_faults.h"
 #include "tests/engine/model/quantised_folder.h"
 
 namespace latentd {
@@ -12,34 +9,6 @@ using nlohmann::json;
 
 constexpr char kGate[] = "model.layers.0.mlp.gate_proj.weight";
 constexpr char kKvB[] = "model.layers.0.self_attn.kv_b_proj.weight";
-
-std::string FaultOf(const TestModel& model) {
-  const TempFolder folder;
-  model.Write(folder);
-  const auto loaded = LoadModel(folder.path());
-  if (loaded.ok()) return "accepted";
-  const std::string fault(loaded.status().message());
-  CHECK(fault.rfind(folder.path() + "/", 0) == 0);
-  CHECK(fault.find('\n') == std::string::npos);
-  return fault;
-}
-
-struct Case {
-  const char* name;
-  std::function<void(TestModel&)> damage;
-  std::vector<std::string> wanted;
-};
-
-void CheckAll(const TestModel& good, const std::vector<Case>& cases) {
-  REQUIRE(FaultOf(good) == "accepted");
-  for (const Case& test : cases) {
-    TestModel model = good;
-    test.damage(model);
-    const std::string fault = FaultOf(model);
-    INFO(test.name << " gives: " << fault);
-    for (const std::string& wanted : test.wanted) CHECK_THAT(fault, Catch::Contains(wanted));
-  }
-}
 
 std::string Name(const char* matrix, const char* suffix) { return std::string(matrix) + suffix; }
 
