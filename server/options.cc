@@ -4,10 +4,10 @@
 #include <cctype>
 #include <charconv>
 #include <limits>
+#include <thread>
 
 #include <fmt/format.h>
 
-#include "kernels/core/context.h"
 #include "server/cli/rank_range.h"
 
 namespace latentd {
@@ -282,6 +282,15 @@ std::vector<OptionSpec> MakeTable() {
 }
 
 }  // namespace
+
+int NumThreads(const Options& options) {
+  if (options.threads != 0) return static_cast<int>(options.threads);
+  return static_cast<int>(std::max(1u, std::thread::hardware_concurrency()));
+}
+
+CpuPath PathOf(const Options& options) {
+  return options.cpu_path.empty() ? BestCpuPath() : *ParseCpuPath(options.cpu_path);
+}
 
 const std::vector<OptionSpec>& OptionTable() {
   static const std::vector<OptionSpec> table = MakeTable();

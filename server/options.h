@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "kernels/core/context.h"
 #include "server/limits.h"
 
 namespace latentd {
@@ -47,6 +48,10 @@ struct Options {
   std::string log_level = "info";
   std::string log_format = "text";
 };
+
+// Compute threads and kernel path that the options stand for.
+int NumThreads(const Options& options);
+CpuPath PathOf(const Options& options);
 
 // Which commands offer an option: those on which it acts.
 enum OptionScope : unsigned {

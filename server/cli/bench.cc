@@ -87,8 +87,7 @@ class ThreadCountBench {
         pool_(pool),
         step_tokens_(options.max_num_batched_tokens),
         threads_(threads),
-        context_{options.cpu_path.empty() ? BestCpuPath() : *ParseCpuPath(options.cpu_path),
-                 &threads_},
+        context_{PathOf(options), &threads_},
         executor_(model.config, model.weights, context_, pool->layout(), pool->base(),
                   step_tokens_),
         cache_(pool, &executor_, step_tokens_) {}
@@ -190,14 +189,10 @@ absl::Status RunBench(const Model& model, const std::string& model_name, const O
   auto pool = MakePool(model.config, command, *widths);
   if (!pool.ok()) return pool.status();
   std::vector<int64_t> thread_counts = command.thread_counts;
-  if (thread_counts.empty()) {
-    const auto processors = static_cast<int64_t>(std::max(1u, std::thread::hardware_concurrency()));
-    thread_counts.push_back(options.threads != 0 ? options.threads : processors);
-  }
-  const CpuPath path = options.cpu_path.empty() ? BestCpuPath() : *ParseCpuPath(options.cpu_path);
+  if (thread_counts.empty()) thread_counts.push_back(NumThreads(options));
   BenchReport report;
   report.machine = Processor();
-  report.build = fmt::format("latentd {}, cpu {}", command.version, Name(path));
+  report.build = fmt::format("latentd {}, cpu {}", command.version, Name(PathOf(options)));
   report.model = model_name;
   report.synthetic_cache = command.synthetic_cache;
   LoadProgressBar bar("bench", STDERR_FILENO);

@@ -1,0 +1,119 @@
+// From a loaded model to a running engine and its service.
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+
+#include "engine/calibrate.h"
+#include "engine/model/cache_shape.h"
+#include "engine/model/width_ladder.h"
+#include "server/cli/command_line.h"
+#include "server/memory.h"
+#include "server/program.h"
+
+namespace latentd {
+namespace {
+
+// Names what bits are promised for, and keys the logits hash.
+std::string Backend(const Options& options, const Program& program) {
+  return fmt::format("cpu {}{}", Name(program.context.cpu_path),
+                     options.determinism == "strict" ? "" : " " + options.determinism);
+}
+
+}  // namespace
+
+absl::Status MakeCache(const Options& options, Program* program) {
+  const ModelConfig& config = program->model->config;
+  const PageShape shape = CacheShapeOf(config);
+  const BlockLayout& layout = shape.classes[0];
+  const int64_t wanted = options.max_model_len != 0 ? options.max_model_len : config.max_context;
+  int64_t num_blocks = 0;
+  if (options.cache_tokens != 0) {
+    num_blocks = (options.cache_tokens + kBlockTokens - 1) / kBlockTokens;
+  } else if (options.cache_memory_bytes != 0) {
+    num_blocks = options.cache_memory_bytes / layout.block_bytes;
+  } else {
+    const int64_t enough = (wanted + kBlockTokens) / kBlockTokens * options.max_num_seqs;
+    num_blocks = std::min(enough, AvailableMemoryBytes() / 4 / layout.block_bytes);
+  }
+  if (num_blocks < 2) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "the cache would hold fewer than two blocks of {} bytes; give --cache-memory or "
+        "--cache-tokens",
+        layout.block_bytes));
+  }
+  const int64_t num_pages = options.cache_memory_bytes != 0
+                                ? std::max<int64_t>(1, num_blocks / shape.full_blocks)
+                                : (num_blocks + shape.full_blocks - 1) / shape.full_blocks;
+  auto pool = BlockPool::Create(shape, num_pages);
+  if (!pool.ok()) return pool.status();
+  program->pool = *std::move(pool);
+  program->max_context = std::min(wanted, program->pool->capacity_tokens());
+  spdlog::info("cache: {} pages of {} tokens, {} bytes in all, {} bytes per token; context {}",
+               num_pages, shape.page_tokens(), num_pages * shape.page_bytes(),
+               layout.bytes_per_token, program->max_context);
+  return absl::OkStatus();
+}
+
+void StartEngine(const Options& options, Program* program) {
+  const ModelConfig& config = program->model->config;
+  program->threads = std::make_unique<ThreadPool>(NumThreads(options));
+  program->context.pool = program->threads.get();
+  program->context.cpu_path = PathOf(options);
+  program->executor = std::make_unique<ModelExecutor>(
+      config, program->model->weights, program->context, program->pool->layout(),
+      program->pool->base(), options.max_num_batched_tokens,
+      options.determinism == "relaxed" ? Determinism::kRelaxed : Determinism::kStrict);
+
+  EngineOptions engine;
+  engine.backend = Backend(options, *program);
+  engine.max_waiting_requests = options.max_queue;
+  engine.max_waiting_tokens = options.max_queue_tokens;
+  engine.scheduler = {.max_num_seqs = options.max_num_seqs,
+                      .max_num_batched_tokens = options.max_num_batched_tokens,
+                      .step_us = options.step_ms * 1000,
+                      .max_context = program->max_context,
+                      .priority_aging_us = options.priority_aging_seconds * 1'000'000,
+                      .stall_timeout_us = options.stall_timeout_seconds * 1'000'000,
+                      .cost = MeasureCost(program->executor.get(), program->pool.get(),
+                                          program->max_context, Clock::Steady())};
+  const bool pressure = options.elastic_policy == "pressure";
+  if (pressure) {
+    for (const Width& width : WidthLadder(config)) {
+      engine.scheduler.width_ladder.emplace_back(width.q, width.kv);
+    }
+    if (engine.scheduler.width_ladder.size() == 1) {
+      spdlog::warn("--elastic-policy pressure changes nothing: the model lists no narrower width");
+    }
+  }
+  spdlog::info("{}, {} threads; {:.0f} us per token + {:.4f} us per position", engine.backend,
+               program->threads->num_threads(), engine.scheduler.cost.token_us,
+               engine.scheduler.cost.position_us);
+  engine.layers_done = [program] { return program->executor->layers_done(); };
+  const std::string cache_config =
+      fmt::format("block_size={},num_gpu_blocks={},cache_dtype=bfloat16", kBlockTokens,
+                  program->pool->capacity_tokens() / kBlockTokens);
+  program->metrics = Metrics::Create(program->model_id, cache_config,
+                                     [program] { return program->engine->Stats(); });
+  engine.on_step = [program](const StepReport& report) { program->metrics->Step(report); };
+  program->engine =
+      Engine::Start(engine, program->executor.get(), program->pool.get(), Clock::Steady());
+  program->service =
+      Service::Create({.model = program->model.get(),
+                       .tokenizer = program->tokenizer.get(),
+                       .chat_template = program->chat_template ? &*program->chat_template : nullptr,
+                       .engine = program->engine.get(),
+                       .metrics = program->metrics.get(),
+                       .clock = Clock::Steady(),
+                       .model_id = program->model_id,
+                       .version = std::string(Version()),
+                       .backend = engine.backend,
+                       .determinism = options.determinism,
+                       .max_context = program->max_context,
+                       .cache_bytes_per_token = program->pool->layout().bytes_per_token,
+                       .default_width = DefaultWidth(options),
+                       .width_by_policy = pressure,
+                       .random_seed = {}});
+}
+
+}  // namespace latentd
