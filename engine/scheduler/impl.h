@@ -6,7 +6,6 @@
 #include <set>
 #include <string>
 #include <tuple>
-#include <unordered_map>
 #include <vector>
 
 #include "absl/strings/str_cat.h"
@@ -78,10 +77,10 @@ struct Scheduler::Impl {
   PrefixIndex index;
   const int64_t context;  // tokens of the longest sequence
 
-  std::unordered_map<SequenceId, std::unique_ptr<Sequence>> sequences;
-  std::vector<Sequence*> running;       // with blocks, not paused; by rank
-  std::vector<Sequence*> paused;        // with blocks, paused; by rank
-  std::set<Sequence*, ByRank> waiting;  // without blocks, not paused
+  std::vector<std::unique_ptr<Sequence>> sequences;  // by id; null: no such sequence
+  std::vector<Sequence*> running;                    // with blocks, not paused; by rank
+  std::vector<Sequence*> paused;                     // with blocks, paused; by rank
+  std::set<Sequence*, ByRank> waiting;               // without blocks, not paused
   std::set<Timer> deadlines, stalls;
   int64_t num_not_started = 0;
   uint64_t num_added = 0;

@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <iterator>
 #include <tuple>
 
 #include "engine/scheduler/impl.h"
@@ -34,7 +33,7 @@ void Scheduler::Impl::DropOverdue(TimePoint now) {
       const SequenceId id = s.spec.id;
       dropped.push_back(id);
       End(s);
-      sequences.erase(id);
+      sequences[id].reset();
       Explain("sequence ", id, ": ", why);
     }
   };
@@ -57,20 +56,21 @@ void Scheduler::Impl::DropCancelled() {
 // When the last plan could not take all, the longest left out go first, so that each has its turn
 // whoever joins meanwhile.
 void Scheduler::Impl::PlanDecodes(StepBudget& budget) {
-  decodes.clear();
-  std::copy_if(running.begin(), running.end(), std::back_inserter(decodes),
-               [](const Sequence* s) { return s->decodes(); });
+  const std::vector<Sequence*>* order = &running;
   if (decodes_left_out) {
+    decodes = running;
     std::sort(decodes.begin(), decodes.end(), [](const Sequence* a, const Sequence* b) {
       return std::tie(a->last_step, a->rank) < std::tie(b->last_step, b->rank);
     });
+    order = &decodes;
   }
   // Sequences back from a pause can outnumber the slots: prefills and decodes then take turns.
   const bool keep_slot =
       prefills_left_out &&
       std::any_of(running.begin(), running.end(), [](const Sequence* s) { return s->prefills(); });
   decodes_left_out = false;
-  for (Sequence* s : decodes) {
+  for (Sequence* s : *order) {
+    if (!s->decodes()) continue;
     const bool slot_left = budget.seqs() > (keep_slot ? 1 : 0);
     if (slot_left && PlanChunk(*s, plan.empty() ? 1 : 0, budget)) continue;
     decodes_left_out = true;
@@ -118,7 +118,7 @@ void Scheduler::Impl::AddEntry(Sequence& s, int64_t num_tokens, StepBudget& budg
   s.in_step = true;
   s.last_step = plan.step;
   planned.push_back(&s);
-  PlanEntry entry;
+  PlanEntry& entry = plan.entries.emplace_back();
   entry.sequence = s.spec.id;
   entry.first_position = s.computed;
   entry.token_ids =
@@ -129,7 +129,6 @@ void Scheduler::Impl::AddEntry(Sequence& s, int64_t num_tokens, StepBudget& budg
   entry.width_q = s.spec.width_q;
   entry.width_kv = s.spec.width_kv;
   entry.cancelled = s.spec.cancelled;
-  plan.entries.push_back(entry);
   Explain("sequence ", s.spec.id, ": ", num_tokens, " tokens at ", s.computed, " of ", s.known());
 }
 

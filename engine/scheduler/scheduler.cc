@@ -58,7 +58,9 @@ Scheduler::Scheduler(const SchedulerOptions& options, BlockPool* pool)
 
 // The pool outlives the scheduler and gets every block back.
 Scheduler::~Scheduler() {
-  for (auto& [id, s] : impl_->sequences) impl_->ReleaseBlocks(*s);
+  for (auto& s : impl_->sequences) {
+    if (s != nullptr) impl_->ReleaseBlocks(*s);
+  }
   for (auto& s : impl_->retired) impl_->ReleaseBlocks(*s);
   impl_->index.Flush(nullptr);
 }
@@ -75,13 +77,15 @@ absl::Status Scheduler::Impl::CheckFits(const SequenceSpec& spec) const {
       " exceeds the context of ", context, " tokens", pool_limits ? " that the cache holds" : ""));
 }
 
+bool Scheduler::full() const { return impl_->num_not_started >= impl_->options.max_waiting; }
+
 absl::Status Scheduler::Add(SequenceSpec spec) {
   const auto prompt_tokens = static_cast<int64_t>(spec.prompt.size());
   LATENTD_CHECK(prompt_tokens >= 1 && spec.max_new_tokens >= 0);
   LATENTD_CHECK(spec.first_logits_position >= 0 && spec.first_logits_position < prompt_tokens);
   LATENTD_CHECK(impl_->Find(spec.id) == nullptr);
   if (absl::Status status = impl_->CheckFits(spec); !status.ok()) return status;
-  if (impl_->num_not_started >= impl_->options.max_waiting) {
+  if (full()) {
     return absl::ResourceExhaustedError(
         absl::StrCat(impl_->num_not_started, " sequences are waiting, the most allowed"));
   }
@@ -96,7 +100,8 @@ absl::Status Scheduler::Add(SequenceSpec spec) {
   impl_->waiting.insert(s.get());
   ++impl_->num_not_started;
   if (s->spec.deadline) impl_->deadlines.insert({*s->spec.deadline, s->rank.order, s.get()});
-  impl_->sequences.emplace(s->spec.id, std::move(s));
+  if (impl_->sequences.size() <= s->spec.id) impl_->sequences.resize(s->spec.id + 1);
+  impl_->sequences[s->spec.id] = std::move(s);
   return absl::OkStatus();
 }
 
@@ -134,10 +139,8 @@ void Scheduler::Append(SequenceId id, uint32_t token) {
 }
 
 void Scheduler::Finish(SequenceId id) {
-  const auto it = impl_->sequences.find(id);
-  if (it == impl_->sequences.end()) return;
-  std::unique_ptr<Sequence> s = std::move(it->second);
-  impl_->sequences.erase(it);
+  if (impl_->Find(id) == nullptr) return;
+  std::unique_ptr<Sequence> s = std::move(impl_->sequences[id]);
   impl_->Detach(*s);
   if (impl_->in_flight) {
     s->finished = true;
@@ -201,8 +204,7 @@ SchedulerStats Scheduler::stats() const {
 }
 
 Sequence* Scheduler::Impl::Find(SequenceId id) const {
-  const auto it = sequences.find(id);
-  return it == sequences.end() ? nullptr : it->second.get();
+  return id < sequences.size() ? sequences[id].get() : nullptr;
 }
 
 Ranks Scheduler::PolicyWidth() const { return impl_->PolicyWidth(); }

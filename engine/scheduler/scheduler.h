@@ -49,17 +49,17 @@ using Ranks = std::pair<int64_t, int64_t>;
 // A sequence is one choice of one request.
 struct SequenceSpec {
   SequenceId id = 0;
-  std::vector<uint32_t> prompt;       // at least one token
-  int64_t max_new_tokens = 0;         // 0: the prompt is only scored
+  // Set by another thread; never planned again once seen. Null, or valid until Finish, and until
+  // Complete if a step is in flight then.
+  const std::atomic<bool>* cancelled = nullptr;
   int64_t first_logits_position = 0;  // prompt.size() − 1 unless prompt rows are wanted
   int64_t width_q = 0, width_kv = 0;
+  std::vector<uint32_t> prompt;  // at least one token
+  int64_t max_new_tokens = 0;    // 0: the prompt is only scored
   bool width_by_policy = false;  // SchedulerOptions::width_ladder decides at the first admission
   int32_t priority = 0;          // lower runs first
   TimePoint arrival;
   std::optional<TimePoint> deadline;
-  // Set by another thread; never planned again once seen. Null, or valid until Finish, and until
-  // Complete if a step is in flight then.
-  const std::atomic<bool>* cancelled = nullptr;
   uint64_t tenant_salt[2] = {0, 0};  // separates prefix reuse
 };
 
@@ -86,6 +86,9 @@ class Scheduler {
 
   // INVALID_ARGUMENT with the numbers if it can never fit; RESOURCE_EXHAUSTED if the queue is full.
   absl::Status Add(SequenceSpec spec);
+
+  // Add would refuse because the queue is full.
+  bool full() const;
 
   // What to run next. Empty when nothing can run. Every planned entry has its blocks.
   // The returned plan and its spans are valid until Complete().

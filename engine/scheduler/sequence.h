@@ -27,8 +27,7 @@ enum class SequenceState : uint8_t {
 // Invariants: computed <= high_water <= tokens.size() <= max_tokens; table covers `computed`;
 // the first `published` blocks are full, computed, and were offered to the prefix index.
 struct Sequence {
-  SequenceSpec spec;  // the prompt has moved to tokens
-  Rank rank;
+  // What every step looks at stands first, in few cache lines.
   std::vector<uint32_t> tokens;  // known: prompt, then appended
   int64_t prompt_tokens = 0;
   size_t cls = 0;               // of its blocks, by its width
@@ -36,7 +35,6 @@ struct Sequence {
   int64_t computed = 0;         // leading tokens whose latents are in the blocks
   int64_t high_water = 0;       // the most ever computed: logits up to here were delivered
   std::vector<uint32_t> table;  // granules
-  std::vector<Hash128> keys;    // of leading full blocks, as far as they were needed
   int64_t published = 0;
   uint64_t last_step = 0;  // in which it was planned
   SequenceState state = SequenceState::kWaiting;
@@ -44,7 +42,10 @@ struct Sequence {
   bool paused = false;
   bool finished = false;  // by Finish while its step was in flight
   bool in_step = false;
-  TimePoint stalls_at;  // while paused
+  SequenceSpec spec;  // the prompt has moved to tokens
+  Rank rank;
+  std::vector<Hash128> keys;  // of leading full blocks, as far as they were needed
+  TimePoint stalls_at;        // while paused
 
   int64_t known() const { return static_cast<int64_t>(tokens.size()); }
   int64_t pending() const { return known() - computed; }

@@ -10,7 +10,9 @@
 namespace latentd {
 
 using TimePoint = std::chrono::steady_clock::time_point;
-using SequenceId = uint64_t;  // unique for the life of a scheduler
+// Chosen by the scheduler's caller, unlike those of all sequences that have not left. An index: the
+// scheduler keeps a table up to the largest, so ids are reused rather than counted up.
+using SequenceId = uint64_t;
 
 // Consecutive tokens of one sequence. Spans borrow from the scheduler until StepPlan's step is
 // completed.

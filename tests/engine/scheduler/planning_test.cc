@@ -173,15 +173,15 @@ TEST_CASE("extreme priorities do not overflow") {
   options.max_num_seqs = 1;
   options.priority_aging_us = std::numeric_limits<int64_t>::max();
   Harness h(16, options);
-  for (int32_t priority :
-       {std::numeric_limits<int32_t>::max(), 0, std::numeric_limits<int32_t>::min()}) {
-    SequenceSpec spec =
-        Harness::Spec(static_cast<SequenceId>(int64_t{priority} + (1LL << 31)), 1, 1);
-    spec.priority = priority;
+  constexpr int32_t kPriorities[] = {std::numeric_limits<int32_t>::min(), 0,
+                                     std::numeric_limits<int32_t>::max()};
+  for (const SequenceId id : {2U, 1U, 0U}) {
+    SequenceSpec spec = Harness::Spec(id, 1, 1);
+    spec.priority = kPriorities[id];
     h.Add(std::move(spec));
   }
   CHECK(h.Step()[0].id == 0);
-  CHECK(h.Step()[0].id == SequenceId{1} << 31);
+  CHECK(h.Step()[0].id == 1);
 }
 
 TEST_CASE("what can never fit is refused with the numbers") {
