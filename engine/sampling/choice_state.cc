@@ -44,6 +44,10 @@ void ChoiceState::Accept(uint32_t token) {
   if (penalising()) Notice(token, 1);
 }
 
+bool ChoiceState::Ends(uint32_t token) const {
+  return std::find(ending_.begin(), ending_.end(), token) != ending_.end();
+}
+
 bool ChoiceState::NeedsAdjusting() const { return !bias_.empty() || penalising() || masking(); }
 
 void ChoiceState::Adjust(std::span<float> logits) const {

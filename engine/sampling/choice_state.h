@@ -21,6 +21,9 @@ class ChoiceState {
   // The next token of the choice. REQUIRES: token < vocab_size.
   void Accept(uint32_t token);
 
+  // It is one of `ending`.
+  bool Ends(uint32_t token) const;
+
   // Whether Adjust would change anything at the next token.
   bool NeedsAdjusting() const;
   // Bias, penalties and masks of the next token, in that order, in place. logits: [vocab] fp32.

@@ -17,6 +17,9 @@ uint64_t TopPMass(float top_p, uint64_t mass) {
   return std::clamp<uint64_t>(static_cast<uint64_t>(wanted), 1, mass);
 }
 
+// The most likely token is taken, whatever the random bits.
+bool IsGreedy(const SamplingParams& params) { return params.temperature == 0 || params.top_k == 1; }
+
 // What top_k, top_p and min_p leave, in this order; top_p is a share of what top_k left. min_p is
 // relative to the most likely token, which every filter before keeps.
 RankedPrefix Filter(const SamplingParams& params, RankedMass* ranked) {
@@ -36,6 +39,7 @@ Sampler::Sampler(int64_t vocab_size)
     : adjusted_(static_cast<size_t>(vocab_size)), ranked_(vocab_size) {}
 
 absl::StatusOr<uint32_t> Sampler::Draw(const ChoiceState& state, std::span<const float> logits) {
+  if (IsGreedy(state.params())) return DrawAt(state, logits, 0);
   return DrawAt(state, logits,
                 DrawBits(state.params().seed, state.choice(), state.num_generated()));
 }
@@ -54,7 +58,7 @@ absl::StatusOr<uint32_t> Sampler::DrawAt(const ChoiceState& state, std::span<con
         "min_tokens and logit_bias leave no token that may come next");
   }
   const SamplingParams& params = state.params();
-  if (params.temperature == 0 || params.top_k == 1) return best;
+  if (IsGreedy(params)) return best;
   ranked_.Build(logits, params.temperature);
   const RankedPrefix kept = Filter(params, &ranked_);
   // The token at which the running mass first exceeds r · 2⁻²⁴ of what is kept, in exact integers.
