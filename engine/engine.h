@@ -31,7 +31,6 @@ class Clock {
 
 struct EngineRequest {
   std::vector<uint32_t> prompt;  // >= 1 token, ids < vocab
-  SamplingParams sampling;
   uint32_t num_choices = 1;
   uint32_t max_tokens = 16;                     // per choice; 0: nothing is generated
   uint32_t min_tokens = 0;                      // eos and stop tokens are masked before
@@ -40,6 +39,7 @@ struct EngineRequest {
   std::optional<uint32_t> top_logprobs;         // per generated token: 0…20 alternatives
   std::optional<uint32_t> prompt_top_logprobs;  // per prompt token
   bool logits_hash = false;
+  SamplingParams sampling;
   int64_t width_q = 0, width_kv = 0;  // ranks; 0: full
   bool width_by_policy = false;       // SchedulerOptions::width_ladder decides instead
   int32_t priority = 0;
@@ -81,10 +81,10 @@ class TokenStream {
   virtual ~TokenStream() = default;
   // The next event, or nothing yet. After kEnd it returns nothing for ever.
   virtual std::optional<TokenEvent> TryPop() = 0;
-  // `wake` runs (on any thread, without locks held) when the queue becomes non-empty. If it already
-  // is, it runs at once. It must be cheap and must not call back into the stream. A call that has
-  // begun on another thread may still be running after it was replaced: `wake` owns what it
-  // touches.
+  // `wake` runs (on any thread, without locks held) when the queue has become non-empty: once the
+  // events of the same step are there too, or at once if it is. It must be cheap and must not call
+  // back into the stream. A replaced `wake` may still run for a while on another thread: it owns
+  // what it touches.
   virtual void SetWake(std::function<void()> wake) = 0;
   // A stop string ended this choice: it is never planned again and sends no further events, not
   // even kFinish.

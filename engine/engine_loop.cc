@@ -104,30 +104,46 @@ EngineStats EngineLoop::Stats() const {
 
 void EngineLoop::PublishStats() {
   const SchedulerStats scheduler = scheduler_.stats();
-  EngineStats stats;
-  stats.sequences_running = scheduler.running;
-  stats.sequences_waiting = scheduler.waiting + scheduler.paused;
+  const std::lock_guard lock(stats_mutex_);
+  std::vector<ClassStats> blocks = std::exchange(stats_, {}).blocks;  // lends its memory
+  blocks.clear();
+  stats_.sequences_running = scheduler.running;
+  stats_.sequences_waiting = scheduler.waiting + scheduler.paused;
   for (const Request* request : adding_) {
-    stats.sequences_waiting += request->spec.num_choices - request->choices.size();
+    stats_.sequences_waiting += request->spec.num_choices - request->choices.size();
   }
-  stats.steps = steps_;
-  stats.layers_done = steps_;
-  stats.preemptions = scheduler.preemptions;
-  stats.prefix_queries = scheduler.prefix_queries;
-  stats.prefix_hits = scheduler.prefix_hits;
-  stats.pages_total = static_cast<uint64_t>(pool_->num_pages());
-  stats.pages_free = static_cast<uint64_t>(pool_->num_free_pages());
-  stats.bytes_per_page = static_cast<uint64_t>(pool_->shape().page_bytes());
-  stats.tokens_capacity = static_cast<uint64_t>(pool_->capacity_tokens());
+  stats_.steps = steps_;
+  stats_.layers_done = steps_;
+  stats_.preemptions = scheduler.preemptions;
+  stats_.prefix_queries = scheduler.prefix_queries;
+  stats_.prefix_hits = scheduler.prefix_hits;
+  stats_.pages_total = static_cast<uint64_t>(pool_->num_pages());
+  stats_.pages_free = static_cast<uint64_t>(pool_->num_free_pages());
+  stats_.bytes_per_page = static_cast<uint64_t>(pool_->shape().page_bytes());
+  stats_.tokens_capacity = static_cast<uint64_t>(pool_->capacity_tokens());
   for (size_t cls = 0; cls < pool_->num_classes(); ++cls) {
     const int64_t reusable = scheduler_.prefix_index().num_reusable(cls);
     const int64_t in_use = pool_->num_allocated(cls) - reusable;
-    stats.tokens_reusable += AtFullWidth(*pool_, cls, reusable);
-    stats.tokens_in_use += AtFullWidth(*pool_, cls, in_use);
-    stats.blocks.push_back({pool_->layout(cls).row_latent, in_use, reusable});
+    stats_.tokens_reusable += AtFullWidth(*pool_, cls, reusable);
+    stats_.tokens_in_use += AtFullWidth(*pool_, cls, in_use);
+    blocks.push_back({pool_->layout(cls).row_latent, in_use, reusable});
   }
-  const std::lock_guard lock(stats_mutex_);
-  stats_ = stats;
+  stats_.blocks = std::move(blocks);
+}
+
+void EngineLoop::Send(Request& request, TokenEvent&& event) {
+  event.width_q = request.width_q;
+  event.width_kv = request.width_kv;
+  EventQueue::Pushed pushed = request.queue.Push(std::move(event));
+  if (pushed.full) full_.push_back(&request);
+  if (pushed.wake != nullptr) wakes_.push_back(std::move(pushed.wake));
+}
+
+// Once all events of a step are there: a reader of many streams, or of many choices, is woken once
+// rather than between one event and the next.
+void EngineLoop::RunWakes() {
+  for (const EventQueue::Wake& wake : wakes_) (*wake)();
+  wakes_.clear();
 }
 
 uint64_t EngineLoop::FlushCache(const uint64_t* tenant_salt) {
@@ -171,9 +187,11 @@ bool EngineLoop::RunOnce(TimePoint now) {
   const StepPlan& plan = scheduler_.Plan(now);
   worked |= !plan.empty();
   worked |= EndDropped(plan);
+  RunWakes();  // the step may take long
   if (!plan.empty()) RunStep(plan);
   gone_.clear();
   if (worked) PublishStats();
+  RunWakes();
   for (const auto& callback : admissions_.TakeDrained()) callback();
   return worked;
 }

@@ -56,6 +56,13 @@ class EngineLoop : public Engine {
   void Stop();
 
  private:
+  // A sequence of the scheduler. Null: no sequence has this id.
+  struct SequenceEntry {
+    Request* request = nullptr;
+    Choice* choice = nullptr;
+    int64_t prompt_tokens = 0;
+    bool planned = false;  // in any step so far
+  };
   // An entry of the step in flight. Null: its request ended after it was planned.
   struct StepEntry {
     Request* request = nullptr;
@@ -66,6 +73,9 @@ class EngineLoop : public Engine {
   // --- engine_loop.cc
   absl::Status Validate(const EngineRequest& request) const;
   void PublishStats();
+  // Into the request's queue, with its width. The reader is woken by the next RunWakes.
+  void Send(Request& request, TokenEvent&& event);
+  void RunWakes();
 
   // --- engine_requests.cc: coming and going
   bool ReadMailbox();
@@ -75,6 +85,10 @@ class EngineLoop : public Engine {
   // False when the scheduler takes no more for now.
   bool AddChoice(Request& request);
   bool EndDropped(const StepPlan& plan);
+  // An id for a sequence that the scheduler does not know yet.
+  SequenceId NewSequence();
+  // Leaves the scheduler, if it is there; the id is free.
+  void DropSequence(SequenceId id);
   // Without an event. Ends the request with its last choice.
   void Leave(Request& request, Choice& choice);
   void FinishChoice(Request& request, Choice& choice, EngineFinish finish,
@@ -113,12 +127,15 @@ class EngineLoop : public Engine {
   DrawFunction draw_;
   LogitsSink sink_;
   TimePoint now_;  // of this turn
-  SequenceId last_sequence_ = 0;
   std::unordered_map<Request*, std::shared_ptr<Request>> live_;
   std::vector<std::shared_ptr<Request>>
-      gone_;                      // in this turn: the step in flight may refer to them
-  std::vector<Request*> adding_;  // have choices that the scheduler lacks; oldest first
-  std::unordered_map<SequenceId, StepEntry> sequences_;
+      gone_;                              // in this turn: the step in flight may refer to them
+  std::vector<Request*> adding_;          // have choices that the scheduler lacks; oldest first
+  std::vector<Request*> adding_now_;      // scratch of AddChoices
+  std::vector<SequenceEntry> sequences_;  // by id
+  std::vector<SequenceId> free_ids_;      // of sequences_
+  std::vector<EventQueue::Wake> wakes_;   // to be run
+  std::vector<Request*> full_;            // their queues were, when last written to in this step
   std::vector<StepEntry> step_;
   std::vector<EntryOutcome> outcomes_;
   std::vector<bool> cancelled_;

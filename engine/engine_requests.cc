@@ -58,7 +58,8 @@ void EngineLoop::ReadFlags(Request& request) {
 
 bool EngineLoop::AddChoices() {
   bool ended = false, full = false;
-  for (Request* request : std::exchange(adding_, {})) {
+  adding_now_.swap(adding_);
+  for (Request* request : adding_now_) {
     // What CancelAll condemned it ends itself, with its own status, in a task still to come.
     if (request->ended || request->condemned) continue;
     if (request->spec.deadline && *request->spec.deadline <= now_) {
@@ -75,16 +76,35 @@ bool EngineLoop::AddChoices() {
       adding_.push_back(request);
     }
   }
+  adding_now_.clear();
   return ended;
+}
+
+SequenceId EngineLoop::NewSequence() {
+  if (free_ids_.empty()) {
+    sequences_.emplace_back();
+    return sequences_.size() - 1;
+  }
+  const SequenceId id = free_ids_.back();
+  free_ids_.pop_back();
+  return id;
+}
+
+void EngineLoop::DropSequence(SequenceId id) {
+  scheduler_.Finish(id);
+  sequences_[id] = {};
+  free_ids_.push_back(id);
 }
 
 bool EngineLoop::AddChoice(Request& request) {
   const EngineRequest& spec = request.spec;
   const auto index = static_cast<uint32_t>(request.choices.size());
-  const SequenceId id = ++last_sequence_;
+  const bool left = request.leave[index].load(std::memory_order_acquire);
+  if (!left && scheduler_.full()) return false;
+  const SequenceId id = NewSequence();
   auto choice =
       std::make_unique<Choice>(spec, index, id, executor_->vocab_size(), options_.backend);
-  if (request.leave[index].load(std::memory_order_acquire)) {
+  if (left) {
     request.choices.push_back(std::move(choice));
     Leave(request, *request.choices.back());
     return true;
@@ -109,33 +129,32 @@ bool EngineLoop::AddChoice(Request& request) {
   sequence.cancelled = &request.leave[index];
   std::copy_n(spec.tenant_salt, 2, sequence.tenant_salt);
   if (absl::Status status = scheduler_.Add(std::move(sequence)); !status.ok()) {
-    if (status.code() == absl::StatusCode::kResourceExhausted) return false;
+    DropSequence(id);
     EndRequest(request, std::move(status));
     return true;
   }
   if (request.paused) scheduler_.SetPaused(id, true, now_);
-  sequences_[id] = {&request, choice.get(), 0};
+  sequences_[id] = {&request, choice.get(), request.prompt_tokens(), false};
   request.choices.push_back(std::move(choice));
   return true;
 }
 
 bool EngineLoop::EndDropped(const StepPlan& plan) {
-  const auto end_all = [this](const std::vector<SequenceId>& ids, const absl::Status& status) {
-    for (const SequenceId id : ids) {
-      // A choice of a request that another one has ended is no longer known.
-      const auto it = sequences_.find(id);
-      if (it != sequences_.end()) EndRequest(*it->second.request, status);
-    }
+  const auto end = [this](SequenceId id, absl::Status status) {
+    // A choice of a request that another one has ended is no longer known.
+    Request* const request = sequences_[id].request;
+    if (request != nullptr) EndRequest(*request, std::move(status));
   };
-  end_all(plan.expired, DeadlinePassed());
-  end_all(plan.stalled, absl::CancelledError("the response was not read for too long"));
+  for (const SequenceId id : plan.expired) end(id, DeadlinePassed());
+  for (const SequenceId id : plan.stalled) {
+    end(id, absl::CancelledError("the response was not read for too long"));
+  }
   return !plan.expired.empty() || !plan.stalled.empty();
 }
 
 void EngineLoop::Leave(Request& request, Choice& choice) {
   choice.over = true;
-  scheduler_.Finish(choice.sequence);
-  sequences_.erase(choice.sequence);
+  DropSequence(choice.sequence);
   if (++request.num_over == request.spec.num_choices) EndRequest(request, absl::OkStatus());
 }
 
@@ -147,16 +166,14 @@ void EngineLoop::FinishChoice(Request& request, Choice& choice, EngineFinish fin
   event.finish = finish;
   event.matched_token = matched_token;
   if (choice.hash) event.logits_hash = choice.hash->Digest();
-  request.Send(std::move(event));
+  Send(request, std::move(event));
   Leave(request, choice);
 }
 
 void EngineLoop::EndRequest(Request& request, absl::Status status) {
   LATENTD_CHECK(!request.ended);
   for (const auto& choice : request.choices) {
-    if (choice->over) continue;
-    scheduler_.Finish(choice->sequence);
-    sequences_.erase(choice->sequence);
+    if (!choice->over) DropSequence(choice->sequence);
   }
   const auto it = live_.find(&request);
   gone_.push_back(std::move(it->second));
@@ -169,7 +186,7 @@ void EngineLoop::EndRequest(Request& request, absl::Status status) {
   event.status = std::move(status);
   event.queue_seconds = Seconds(request.submitted, request.first_planned.value_or(now_));
   event.cached_prompt_tokens = request.cached_prompt_tokens;
-  request.Send(std::move(event));
+  Send(request, std::move(event));
 }
 
 }  // namespace latentd

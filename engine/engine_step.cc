@@ -6,13 +6,6 @@
 #include "engine/sampling/row_scan.h"
 
 namespace latentd {
-namespace {
-
-bool Contains(const std::vector<uint32_t>& tokens, uint32_t token) {
-  return std::find(tokens.begin(), tokens.end(), token) != tokens.end();
-}
-
-}  // namespace
 
 void EngineLoop::RunStep(const StepPlan& plan) {
   StepReport report;
@@ -28,9 +21,7 @@ void EngineLoop::RunStep(const StepPlan& plan) {
   for (size_t i = 0; i < step_.size(); ++i) {
     if (!cancelled_[i]) Deliver(step_[i]);
   }
-  for (const StepEntry& entry : step_) {
-    if (entry.request != nullptr) PauseIfFull(*entry.request, end);
-  }
+  for (Request* request : full_) PauseIfFull(*request, end);
   if (!options_.on_step) return;
   report.seconds = std::chrono::duration<double>(end - begin).count();
   const uint64_t preemptions = scheduler_.stats().preemptions;
@@ -40,17 +31,17 @@ void EngineLoop::RunStep(const StepPlan& plan) {
 
 void EngineLoop::BeginStep(const StepPlan& plan, StepReport* report) {
   step_.clear();
+  full_.clear();  // what was sent earlier in this turn were ends
   for (const PlanEntry& entry : plan.entries) {
-    const auto it = sequences_.find(entry.sequence);
-    StepEntry& planned = step_.emplace_back();
+    SequenceEntry& sequence = sequences_[entry.sequence];
+    step_.push_back({sequence.request, sequence.choice, entry.first_position + entry.num_tokens()});
     ++report->num_entries;
-    if (it == sequences_.end()) continue;
-    planned = it->second;
-    planned.end_position = entry.first_position + entry.num_tokens();
-    Request& request = *planned.request;
-    const bool decode = entry.num_tokens() == 1 && entry.first_position >= request.prompt_tokens();
+    if (sequence.request == nullptr) continue;
+    const bool decode = entry.num_tokens() == 1 && entry.first_position >= sequence.prompt_tokens;
     (decode ? report->decode_tokens : report->prefill_tokens) += entry.num_tokens();
-    if (request.first_planned) continue;
+    if (std::exchange(sequence.planned, true)) continue;
+    Request& request = *sequence.request;
+    if (request.first_planned) continue;  // by another choice
     request.first_planned = now_;
     request.width_q = entry.width_q;
     request.width_kv = entry.width_kv;
@@ -83,11 +74,8 @@ absl::Status EngineLoop::SampleRow(Request& request, Choice& choice, int64_t pos
   if (choice.hash) choice.hash->AddRow(logits);
   const absl::StatusOr<uint32_t> token = draw_(choice.sampling, logits);
   if (!token.ok()) return token.status();
-  TokenEvent& event = choice.drawn.emplace();
-  event.kind = TokenEvent::Kind::kToken;
-  event.choice = choice.index;
-  event.token = *token;
-  if (spec.top_logprobs) event.logprobs = RawLogprobs(logits, *token, *spec.top_logprobs);
+  choice.drawn.emplace(*token);
+  if (spec.top_logprobs) choice.drawn->logprobs = RawLogprobs(logits, *token, *spec.top_logprobs);
   return absl::OkStatus();
 }
 
@@ -100,7 +88,7 @@ void EngineLoop::TakePromptRow(Request& request, Choice& choice, int64_t positio
     event.kind = TokenEvent::Kind::kPrompt;
     event.token = prompt[request.prompt_events++];
     event.logprobs = std::move(logprobs);
-    request.Send(std::move(event));
+    Send(request, std::move(event));
   };
   if (request.prompt_events == 0) send(std::nullopt);
   const auto next = static_cast<size_t>(position) + 1;
@@ -130,10 +118,15 @@ void EngineLoop::DeliverToken(Request& request, Choice& choice) {
   const EngineRequest& spec = request.spec;
   const uint32_t token = choice.drawn->token;
   choice.sampling.Accept(token);
-  if (choice.hash) choice.drawn->logits_hash = choice.hash->Digest();
-  request.Send(std::move(*choice.drawn));
+  TokenEvent event;
+  event.kind = TokenEvent::Kind::kToken;
+  event.choice = choice.index;
+  event.token = token;
+  event.logprobs = std::move(choice.drawn->logprobs);
   choice.drawn.reset();
-  if (Contains(spec.eos_token_ids, token) || Contains(spec.stop_token_ids, token)) {
+  if (choice.hash) event.logits_hash = choice.hash->Digest();
+  Send(request, std::move(event));
+  if (choice.sampling.Ends(token)) {
     FinishChoice(request, choice, EngineFinish::kStop, token);
   } else if (choice.sampling.num_generated() == spec.max_tokens) {
     FinishChoice(request, choice, EngineFinish::kLength, std::nullopt);

@@ -19,8 +19,14 @@ class EventQueue {
   // high >= 1: events from which on the queue is full.
   explicit EventQueue(size_t high);
 
-  // Producer. Wakes the consumer if the queue was empty.
-  void Push(TokenEvent event);
+  using Wake = std::shared_ptr<const std::function<void()>>;  // shared: runs without the lock
+  struct Pushed {
+    Wake wake;          // to be run by the producer, soon: the queue was empty. Null: nothing to do
+    bool full = false;  // PauseIfFull() would say so now
+  };
+
+  // Producer.
+  Pushed Push(TokenEvent&& event);
   // Producer. True when full; the consumer will then report the fall exactly once.
   bool PauseIfFull();
 
@@ -29,12 +35,21 @@ class EventQueue {
   void SetWake(std::function<void()> wake);
 
  private:
+  // Most events are a token and nothing else. Those are kept short: the two threads pass fewer
+  // cache lines to each other.
+  struct Slot {
+    uint32_t choice = 0, token = 0;
+    std::unique_ptr<TokenEvent> other;  // the whole event; null: a kToken of the queue's width
+  };
+  bool IsShort(const TokenEvent& event) const;
+
   const size_t high_, low_;
-  std::mutex mutex_;  // guards what follows
-  std::vector<TokenEvent> ring_;
+  std::mutex mutex_;        // guards what follows
+  std::vector<Slot> ring_;  // its size is a power of two
   size_t first_ = 0, size_ = 0;
+  int64_t width_q_ = 0, width_kv_ = 0;  // of the short events
   bool paused_ = false;
-  std::shared_ptr<const std::function<void()>> wake_;  // shared: runs without the lock
+  Wake wake_;
 };
 
 }  // namespace latentd

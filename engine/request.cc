@@ -34,12 +34,6 @@ Request::Request(EngineRequest spec, TimePoint submitted, size_t queue_events,
       width_q(this->spec.width_by_policy ? 0 : this->spec.width_q),
       width_kv(this->spec.width_by_policy ? 0 : this->spec.width_kv) {}
 
-void Request::Send(TokenEvent event) {
-  event.width_q = width_q;
-  event.width_kv = width_kv;
-  queue.Push(std::move(event));
-}
-
 void Request::RaiseAllFlags() {
   for (uint32_t i = 0; i < spec.num_choices; ++i) leave[i].store(true, std::memory_order_release);
 }
@@ -53,16 +47,15 @@ RequestStream::~RequestStream() {
 }
 
 std::optional<TokenEvent> RequestStream::TryPop() {
-  bool fell = false;
-  std::optional<TokenEvent> event;
-  do {
-    event = request_->queue.TryPop(&fell);
-  } while (event && Dropped(*event));
-  if (fell) {
-    request_->resume = true;
-    Touch();
+  for (;;) {
+    bool fell = false;
+    std::optional<TokenEvent> event = request_->queue.TryPop(&fell);
+    if (fell) {
+      request_->resume = true;
+      Touch();
+    }
+    if (!event || !Dropped(*event)) return event;
   }
-  return event;
 }
 
 // Queued before FinishChoice, or while the engine thread had not yet seen it.

@@ -16,6 +16,11 @@ namespace latentd {
 
 class Mailbox;
 
+struct DrawnToken {
+  uint32_t token = 0;
+  std::optional<TokenLogprobs> logprobs;
+};
+
 // A choice that the scheduler knows. Engine thread only.
 struct Choice {
   Choice(const EngineRequest& request, uint32_t index, SequenceId sequence, int64_t vocab_size,
@@ -25,7 +30,7 @@ struct Choice {
   SequenceId sequence;
   ChoiceState sampling;
   std::optional<LogitsHash> hash;   // when asked for
-  std::optional<TokenEvent> drawn;  // in this step, not yet delivered
+  std::optional<DrawnToken> drawn;  // in this step, not yet delivered
   bool over = false;
 };
 
@@ -35,8 +40,6 @@ struct Request {
           std::shared_ptr<Mailbox> mailbox);
 
   int64_t prompt_tokens() const { return static_cast<int64_t>(spec.prompt.size()); }
-  // Into the queue, with the width. Engine thread only.
-  void Send(TokenEvent event);
   // No choice is planned again, and the executor skips the layers that are left.
   void RaiseAllFlags();
 

@@ -98,6 +98,32 @@ TEST_CASE("kEnd tells how long the request waited") {
   CHECK(second.end->queue_seconds == Approx(0.010));
 }
 
+TEST_CASE("A reader is woken when all events of a step are there") {
+  Harness harness;
+  Reader first = harness.Submit(Greedy(1, 5)), second = harness.Submit(Greedy(2, 5));
+  size_t seen = 0;
+  first.stream->SetWake([&] {
+    second.Read();
+    seen = second.num_events;
+  });
+  harness.Turn();
+  CHECK(seen == 1);
+}
+
+TEST_CASE("The end of a request does not wait for the step that others are in") {
+  bool woken = false, woken_in_step = false;
+  HarnessOptions options;
+  options.mid_entry = [&](size_t) { woken_in_step = woken; };
+  Harness harness(options);
+  Reader stays = harness.Submit(Greedy(1, 5)), leaves = harness.Submit(Greedy(2, 5));
+  harness.Turn();
+  leaves.Read();
+  leaves.stream->SetWake([&] { woken = true; });
+  leaves.stream->Cancel();
+  harness.Turn();
+  CHECK(woken_in_step);
+}
+
 TEST_CASE("Every step is reported, with decodes and prefills apart") {
   std::vector<StepReport> reports;
   HarnessOptions options;

@@ -5,6 +5,10 @@
 namespace latentd {
 namespace {
 
+void PushAndWake(EventQueue& queue, TokenEvent event) {
+  if (const auto wake = queue.Push(std::move(event)).wake) (*wake)();
+}
+
 TokenEvent Event(uint32_t token) {
   TokenEvent event;
   event.token = token;
@@ -24,11 +28,43 @@ TEST_CASE("The queue keeps order while it grows and wraps") {
   CHECK_FALSE(fell);  // nobody paused it
 }
 
+TEST_CASE("Every event comes out as it went in") {
+  EventQueue queue(8);
+  std::vector<TokenEvent> events(6);
+  for (uint32_t i = 0; i < events.size(); ++i) {
+    events[i].choice = i + 1;
+    events[i].token = 100 + i;
+    events[i].width_q = events[i].width_kv = 64;
+  }
+  events[1].logprobs.emplace().chosen.logprob = -0.5F;
+  events[2].logits_hash = "0123456789abcdef";
+  events[3].width_kv = 32;
+  events[4].kind = TokenEvent::Kind::kFinish;
+  events[4].matched_token = 7;
+  events[5].kind = TokenEvent::Kind::kEnd;
+  events[5].status = absl::CancelledError("left");
+  for (const TokenEvent& event : events) queue.Push(TokenEvent(event));
+  for (const TokenEvent& in : events) {
+    bool fell = false;
+    const std::optional<TokenEvent> out = queue.TryPop(&fell);
+    REQUIRE(out);
+    CHECK(out->kind == in.kind);
+    CHECK(out->choice == in.choice);
+    CHECK(out->token == in.token);
+    CHECK(out->width_q == in.width_q);
+    CHECK(out->width_kv == in.width_kv);
+    CHECK(out->logprobs.has_value() == in.logprobs.has_value());
+    CHECK(out->logits_hash == in.logits_hash);
+    CHECK(out->matched_token == in.matched_token);
+    CHECK(out->status == in.status);
+  }
+}
+
 TEST_CASE("It is full at the mark and reports once when it has fallen below half") {
   EventQueue queue(6);
-  for (uint32_t i = 0; i < 5; ++i) queue.Push(Event(i));
+  for (uint32_t i = 0; i < 5; ++i) CHECK_FALSE(queue.Push(Event(i)).full);
   CHECK_FALSE(queue.PauseIfFull());
-  queue.Push(Event(5));
+  CHECK(queue.Push(Event(5)).full);
   CHECK(queue.PauseIfFull());
   std::vector<bool> reports;
   for (int i = 0; i < 6; ++i) {
@@ -49,25 +85,25 @@ TEST_CASE("A queue of one event pauses and resumes") {
   CHECK(fell);
 }
 
-TEST_CASE("The wake runs when the queue becomes non-empty, or at once if it is") {
+TEST_CASE("The wake is due when the queue becomes non-empty, or at once if it is") {
   EventQueue queue(6);
   int wakes = 0;
   queue.SetWake([&] { ++wakes; });
   CHECK(wakes == 0);
-  queue.Push(Event(0));
-  queue.Push(Event(1));
+  PushAndWake(queue, Event(0));
+  PushAndWake(queue, Event(1));
   CHECK(wakes == 1);
   bool fell = false;
   queue.TryPop(&fell);
   queue.TryPop(&fell);
-  queue.Push(Event(2));
+  PushAndWake(queue, Event(2));
   CHECK(wakes == 2);
   int others = 0;
   queue.SetWake([&] { ++others; });
   CHECK(others == 1);
   queue.SetWake(nullptr);
   queue.TryPop(&fell);
-  queue.Push(Event(3));
+  PushAndWake(queue, Event(3));
   CHECK(wakes == 2);
   CHECK(others == 1);
 }
