@@ -1,21 +1,17 @@
-#!/usr/bin/env python3
-"""Goldens of elastic models at several widths, listed and odd; needs torch.
+"""Goldens of elastic models at several widths, listed and odd.
 
-    elastic.py [NAME...] [--out tests/golden]
-
-NAME is demo-widths (the demo model at listed widths), or tiny-elastic-blockwise or tiny-elastic-unified: random
-latent_mla checkpoints of which every rank may be asked for, written beside their goldens. None means all.
-The truth is tools/demo/model.py in float64 at that width, the yardstick the same in bf16.
+demo-widths is the demo model at listed widths; tiny-elastic-blockwise and tiny-elastic-unified are random
+latent_mla checkpoints of which every rank may be asked for, written beside their goldens. The truth is
+tools/demo/model.py in float64 at that width, the yardstick the same in bf16.
 """
 
-import argparse
 import json
 import pathlib
 import shutil
 import sys
 
 import torch
-from make import write_json
+from files import write_json
 from tiny import Weights, save
 from tokenizers import Tokenizer
 
@@ -36,6 +32,7 @@ CONFIG = {
                 "continuous": True},
 }
 FORMS = {"tiny-elastic-blockwise": ("blockwise", 31), "tiny-elastic-unified": ("unified", 32)}
+NAMES = ("demo-widths", *FORMS)
 ODD_WIDTHS = [(256, 256), (242, 241), (241, 242), (37, 241), (242, 37), (64, 128), (37, 37)]
 DEMO_WIDTHS = [(64, 48), (48, 16), (16, 64), (16, 8)]
 
@@ -131,8 +128,8 @@ def at_width(exact, coarse, prompts, width):
             "prompts": rows}
 
 
-def make(name, out):
-    folder, widths = REPO / "models/demo", DEMO_WIDTHS
+def make(name, out, demo):
+    folder, widths = demo, DEMO_WIDTHS
     if name in FORMS:
         folder, widths = out / name, ODD_WIDTHS
         write_checkpoint(name, folder)
@@ -144,18 +141,3 @@ def make(name, out):
         print(f"{name} {g['width']}: entropy {g['mean_entropy']:.2f}, bf16 run off by "
               f"{noise['mean']:.5f} mean, {noise['p99']:.5f} p99", flush=True)
     write_json(out / f"{name}.json.gz", goldens, True)
-
-
-def main():
-    names = ["demo-widths", *FORMS]
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("names", nargs="*", choices=[*names, []])
-    parser.add_argument("--out", type=pathlib.Path, default=REPO / "tests/golden")
-    args = parser.parse_args()
-    torch.set_num_threads(1)
-    for name in args.names or names:
-        make(name, args.out)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,19 +3,18 @@
 
     make.py [NAME...] [--out tests/golden] [--check]
 
-NAME is demo, text, or a checkpoint of tiny_configs.py or quantised.py; none means all. --check
-remakes into a temporary folder and compares with --out instead of writing there: exit 1 if a stored
-weight differs, or a log-probability by more than 1e-4 (another torch may sum in another order).
+NAME is demo, text, a checkpoint of tiny_configs.py or quantised.py, or a set of elastic.py; none means
+all. --check remakes into a temporary folder and compares with --out instead of writing there: exit 1 if
+a stored weight differs, or a log-probability by more than 1e-4 (another torch may sum in another order).
 """
 
 import argparse
-import filecmp
-import gzip
-import json
 import pathlib
 import sys
 import tempfile
 
+import elastic
+import files
 import quantised
 import text
 import tiny
@@ -27,7 +26,6 @@ REPO = pathlib.Path(__file__).resolve().parents[2]
 LENGTHS = [1, 2, 3, 4, 7, 10, 16, 17, 31, 32, 33, 48, 63, 64, 65, 80, 96, 100, 127, 128, 129, 150, 160,
            180, 191, 192, 199, 200]
 TARGET_ENTROPY = 2.5  # nats; ln(512) is 6.2
-TOLERANCE = 1e-4
 
 
 def prompt_ids(folder):
@@ -44,15 +42,13 @@ def prompt_ids(folder):
     return prompts
 
 
-def write_json(path, value, compressed):
-    data = (json.dumps(value, ensure_ascii=False, indent=None if compressed else 1)).encode() + b"\n"
-    path.write_bytes(gzip.compress(data, mtime=0) if compressed else data)
-
-
 def make(name, out, demo):
     if name == "text":
-        write_json(out / "tokenizer.json", text.tokenizer_goldens(demo), False)
-        write_json(out / "chat.json", text.chat_goldens(demo), False)
+        files.write_json(out / "tokenizer.json", text.tokenizer_goldens(demo), False)
+        files.write_json(out / "chat.json", text.chat_goldens(demo), False)
+        return
+    if name in elastic.NAMES:
+        elastic.make(name, out, demo)
         return
     folder = demo
     if name in tiny.TINY:
@@ -67,45 +63,15 @@ def make(name, out, demo):
             value = truth.goldens(pathlib.Path(plain), prompt_ids(folder))
     else:
         value = truth.goldens(folder, prompt_ids(folder))
-    write_json(out / f"{name}.json.gz", value, True)
+    files.write_json(out / f"{name}.json.gz", value, True)
     noise = value["bf16_next_token"]
     print(f"{name}: entropy {value['mean_entropy']:.2f}, bf16 run off by {noise['mean']:.5f} mean, "
           f"{noise['p99']:.5f} p99, {noise['max']:.5f} max over {noise['positions']} positions",
           flush=True)
 
 
-def numbers(value):
-    """All numbers and strings of a JSON value, flat, for comparison."""
-    if isinstance(value, dict):
-        return [x for k in value if not k.startswith("bf16") for x in [k] + numbers(value[k])]
-    if isinstance(value, list):
-        return [x for item in value for x in numbers(item)]
-    return [value]
-
-
-def same_goldens(left, right):
-    read = lambda p: json.loads(gzip.decompress(p.read_bytes()) if p.suffix == ".gz"
-                                else p.read_bytes())
-    a, b = numbers(read(left)), numbers(read(right))
-    return len(a) == len(b) and all(
-        abs(x - y) <= TOLERANCE if isinstance(x, float) and isinstance(y, float) else x == y
-        for x, y in zip(a, b))
-
-
-def check(made, kept):
-    """Names of the files that differ or are missing."""
-    bad = []
-    for path in sorted(p for p in made.rglob("*") if p.is_file()):
-        other = kept / path.relative_to(made)
-        goldens = path.parent == made
-        if not other.exists() or not (same_goldens(path, other) if goldens
-                                      else filecmp.cmp(path, other, shallow=False)):
-            bad.append(str(other))
-    return bad
-
-
 def main():
-    names = ["text", "demo", *tiny.TINY, *quantised.QUANTISED]
+    names = ["text", "demo", *tiny.TINY, *quantised.QUANTISED, *elastic.NAMES]
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("names", nargs="*", choices=[*names, []])
     parser.add_argument("--out", type=pathlib.Path, default=REPO / "tests/golden")
@@ -120,8 +86,8 @@ def main():
         for name in args.names or names:
             make(name, out, args.demo)
         if args.check:
-            bad = check(out, args.out)
-            print("\n".join(f"differs: {path}" for path in bad) or "goldens are as committed")
+            bad = files.check(out, args.out, not args.names)
+            print("\n".join(bad) or "goldens are as committed")
             sys.exit(1 if bad else 0)
 
 
