@@ -95,8 +95,9 @@ struct Runner {
 
 inline std::vector<std::vector<float>> RunWhole(const RandomModel& model,
                                                 const std::vector<uint32_t>& ids, Width width = {},
-                                                CpuPath path = BestCpuPath()) {
-  Runner runner(model, 1, path);
+                                                CpuPath path = BestCpuPath(),
+                                                Determinism determinism = Determinism::kStrict) {
+  Runner runner(model, 1, path, determinism);
   auto s = runner.NewSequence(ids, width);
   runner.Step({{&s, static_cast<int64_t>(ids.size())}});
   return s.logits;

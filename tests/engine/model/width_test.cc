@@ -100,10 +100,28 @@ TEST_CASE("a width is the model made of its leading slices, bit for bit") {
       RandomModel model = MakeRandomModel(ElasticGeometry(norm, rope_dim), 21);
       if (norm == KeyNorm::kNone) AddBiases(&model);
       const std::vector<uint32_t> ids = Tokens(70, 22);
-      for (Width width : {Width{1, 1}, Width{7, 37}, Width{24, 64}, Width{23, 65}, Width{9, 100}}) {
+      // In the last the MLP follows the query.
+      for (Width width :
+           {Width{1, 1}, Width{7, 37}, Width{24, 64}, Width{23, 65}, Width{9, 100}, Width{23, 5}}) {
         CAPTURE(static_cast<int>(norm), rope_dim, width.q, width.kv);
         RequireSameBits(RunWhole(model, ids, width), RunWhole(Sliced(model, width), ids));
       }
+    }
+  }
+}
+
+TEST_CASE("relaxed: the expanded route of a width is that of its leading slices, bit for bit") {
+  for (KeyNorm norm : {KeyNorm::kNone, KeyNorm::kBlockwise, KeyNorm::kUnified}) {
+    const RandomModel model = MakeRandomModel(ElasticGeometry(norm), 33);
+    const std::vector<uint32_t> ids = Tokens(200, 34);
+    for (Width width : {Width{7, 37}, Width{24, 64}, Width{23, 65}, Width{9, 100}}) {
+      CAPTURE(static_cast<int>(norm), width.q, width.kv);
+      const auto run = [&](const RandomModel& m, Width w, Determinism determinism) {
+        return RunWhole(m, ids, w, BestCpuPath(), determinism);
+      };
+      const auto relaxed = run(model, width, Determinism::kRelaxed);
+      RequireSameBits(relaxed, run(Sliced(model, width), {}, Determinism::kRelaxed));
+      CHECK(relaxed != run(model, width, Determinism::kStrict));  // it did take another route
     }
   }
 }
@@ -130,7 +148,8 @@ TEST_CASE("without the MLP rule every unit is used") {
 TEST_CASE("sequences of several widths share a step without touching each other's bits") {
   for (KeyNorm norm : {KeyNorm::kNone, KeyNorm::kBlockwise}) {
     const RandomModel model = MakeRandomModel(ElasticGeometry(norm), 27);
-    const std::vector<Width> widths = {{24, 100}, {7, 37}, {24, 100}, {3, 65}, {7, 37}, {24, 64}};
+    // Equal in both ranks, in one, in none.
+    const std::vector<Width> widths = {{24, 100}, {7, 37}, {24, 100}, {3, 65}, {7, 37}, {24, 65}};
     for (int64_t chunk : {1, 13, 64}) {
       for (int threads : {1, 2}) {
         CAPTURE(static_cast<int>(norm), chunk, threads);
@@ -139,9 +158,13 @@ TEST_CASE("sequences of several widths share a step without touching each other'
         for (size_t i = 0; i < widths.size(); ++i) {
           sequences.push_back(runner.NewSequence(Tokens(66, 30), widths[i]));
         }
-        while (sequences[0].computed < 66) {
+        // One joins at each step, so that neighbours are at different positions.
+        for (size_t joined = 1; sequences.back().computed < 66; ++joined) {
           std::vector<std::pair<Runner::Sequence*, int64_t>> portions;
-          for (auto& s : sequences) portions.push_back({&s, std::min(chunk, 66 - s.computed)});
+          for (size_t i = 0; i < std::min(joined, sequences.size()); ++i) {
+            Runner::Sequence& s = sequences[i];
+            if (s.computed < 66) portions.push_back({&s, std::min(chunk, 66 - s.computed)});
+          }
           runner.Step(portions);
         }
         for (size_t i = 0; i < widths.size(); ++i) {
