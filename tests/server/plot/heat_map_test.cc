@@ -2,9 +2,9 @@
 
 #include <catch2/catch.hpp>
 #include <limits>
-#include <regex>
 
 #include "server/plot/colour_scale.h"
+#include "tests/server/plot/picture.h"
 
 namespace latentd {
 namespace {
@@ -26,35 +26,43 @@ size_t Count(const std::string& text, const std::string& what) {
   return count;
 }
 
-struct Cell {
-  double x, y;
-};
-// Where the cell of the value written as `label` is drawn.
-Cell Find(const std::string& svg, const std::string& label) {
-  std::smatch match;
-  const std::regex text("<text x=\"([0-9.]+)\" y=\"([0-9.]+)\"[^>]*>" + label + "</text>");
-  REQUIRE(std::regex_search(svg, match, text));
-  return {std::stod(match[1]), std::stod(match[2])};
-}
-
 TEST_CASE("Rows go up, columns to the right, next to their labels") {
   const std::string svg = DrawHeatMap(Map(2, 3));  // 20 21 22 / 23 24 25
-  const Cell first = Find(svg, "20.00"), right = Find(svg, "22.00"), up = Find(svg, "23.00");
+  const Point first = TextAt(svg, "20.00"), right = TextAt(svg, "22.00");
+  const Point up = TextAt(svg, "23.00");
   CHECK(right.x > first.x);
   CHECK(right.y == first.y);
   CHECK(up.x == first.x);
   CHECK(up.y < first.y);
-  CHECK(Find(svg, "2032").x == right.x);
-  CHECK(std::abs(Find(svg, "1016").y - up.y) < 2);
+  CHECK(TextAt(svg, "2032").x == right.x);
+  CHECK(std::abs(TextAt(svg, "1016").y - up.y) < 2);
 }
 
-TEST_CASE("The ends of the range have the ends of the scale, by logarithm") {
+TEST_CASE(
+    "A cell has the colour of its value: ends of the range at ends of the scale, by logarithm") {
+  HeatMap map = Map(1, 3);
+  map.values = {10, 40, 20};
+  const std::string svg = DrawHeatMap(map);
+  const std::vector<double> places = {0, 1, 0.5};
+  const std::vector<std::string> labels = {"2000", "2016", "2032"};
+  for (size_t i = 0; i < 3; ++i) {
+    const double left = RectAt(svg, ToHex(ScaleColour(places[i]))).x;
+    CHECK(left < TextAt(svg, labels[i]).x);
+    if (i > 0) CHECK(left > TextAt(svg, labels[i - 1]).x);
+  }
+}
+
+TEST_CASE(
+    "The bar has the colours of the scale, the highest on top, and its ticks where they lie") {
   HeatMap map = Map(1, 3);
   map.values = {10, 20, 40};
   const std::string svg = DrawHeatMap(map);
-  for (const double place : {0.0, 0.5, 1.0}) {
-    CHECK(Count(svg, ToHex(ScaleColour(place)) + "\"/>") >= 1);
-  }
+  const double low = RectAt(svg, ToHex(ScaleColour(0.5 / 64))).y;
+  CHECK(RectAt(svg, ToHex(ScaleColour(63.5 / 64))).y < low);
+  const Point ten = TextAt(svg, "10"), twenty = TextAt(svg, "20");
+  CHECK(ten.y > low);
+  // Equal ratios are equal heights; the bar is 36 points high, half of it for a factor of two.
+  CHECK(ten.y - twenty.y == Approx(18).margin(0.01));
 }
 
 TEST_CASE("Values are written only where they fit, and labels thinned") {

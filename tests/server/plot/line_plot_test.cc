@@ -4,6 +4,8 @@
 #include <cmath>
 #include <limits>
 
+#include "tests/server/plot/picture.h"
+
 namespace latentd {
 namespace {
 
@@ -27,6 +29,22 @@ TEST_CASE("One line with a marker at every point") {
   CHECK(Count(svg, kLineColour) == 1);
   CHECK(Count(svg, "<circle") == 3);
   CHECK_THAT(svg, Catch::Contains(">rank</text>") && Catch::Contains(">3.50</text>"));
+}
+
+TEST_CASE("Points stand over their ranks, at the height of their loss") {
+  const std::string svg = DrawLinePlot(Plot({{8, 3.6}, {16, 3.5}, {64, 3.2}}));
+  const std::vector<Point> points = CirclesAt(svg);
+  REQUIRE(points.size() == 3);
+  const std::vector<std::string> ranks = {"8", "16", "64"}, losses = {"3.6", "3.5", "3.2"};
+  for (size_t i = 0; i < 3; ++i) {
+    CHECK(TextAt(svg, ranks[i]).x == Approx(points[i].x).margin(0.01));
+    // The middle of a digit is 0.36 of its size above the baseline.
+    CHECK(TextAt(svg, losses[i]).y == Approx(points[i].y + 0.36 * 9).margin(0.02));
+  }
+  // Linear in both, losses upward.
+  CHECK(points[2].x - points[1].x == Approx(6 * (points[1].x - points[0].x)).margin(0.1));
+  CHECK(points[2].y - points[1].y == Approx(3 * (points[1].y - points[0].y)).margin(0.1));
+  CHECK(points[1].y > points[0].y);
 }
 
 TEST_CASE("Points are marked on the axis where their labels have room") {
