@@ -123,6 +123,12 @@ def test_default_width_that_is_no_width(width, code, words):
     assert "--width" in done.stderr.splitlines()[-1] and words in done.stderr.splitlines()[-1]
 
 
+def one_swap(one, other):
+    a, b = one.split(" "), other.split(" ")
+    places = [i for i, (x, y) in enumerate(zip(a, b)) if x != y]
+    return len(places) == 2 and places[1] == places[0] + 1
+
+
 def test_the_task_is_well_formed():
     lines = (ROOT / "tools/lm_eval/word_order.jsonl").read_text(encoding="utf-8").splitlines()
     questions = [json.loads(line) for line in lines]
@@ -131,3 +137,7 @@ def test_the_task_is_well_formed():
         answer = question["choices"][question["label"]]
         assert len(set(question["choices"])) == 4
         assert all(sorted(c.split(" ")) == sorted(answer.split(" ")) for c in question["choices"])
+        # The answer alone is one swap of neighbours away from each of the others.
+        near = [all(one_swap(c, other) for other in question["choices"] if other != c)
+                for c in question["choices"]]
+        assert near == [i == question["label"] for i in range(4)], question

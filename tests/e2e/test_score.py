@@ -3,6 +3,7 @@ import csv
 import math
 import os
 import pty
+import shutil
 import subprocess
 import xml.dom.minidom
 
@@ -80,6 +81,25 @@ def test_grid(text, tmp_path):
     texts = words_of(picture)
     assert {"8", "64", "16", "96", "KV latent rank", "query latent rank", "perplexity"} <= texts
     assert any(word.startswith("latentd-demo on text <1>.txt: ") for word in texts)
+
+
+def test_grid_without_an_opening_token(text, tmp_path):
+    """The first token of each window has nothing before it: it is in no figure."""
+    model = tmp_path / "model"
+    shutil.copytree(ROOT / "tests/golden/tiny-elastic-unified", model)
+    for part in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(ROOT / "tests/golden/tiny-youtu" / part, model / part)
+    table, window = tmp_path / "grid.csv", ("--model", model, "--max-model-len", 100)
+    out = score("--grid", "--q", "64,241", "--kv", "37,128,256", *window, text, "--csv", table)
+    rows = list(csv.DictReader(table.open(encoding="utf-8")))
+    assert len(rows) == 6
+    for row in rows:
+        alone = facts(score("--width", f"{row['q']},{row['kv']}", *window, text))
+        assert alone["scored"] == alone["tokens"] - alone["windows"] and alone["windows"] > 1
+        assert (int(row["tokens_scored"]), int(row["window"])) == (alone["scored"], alone["window"])
+        assert f"{float(row['log_likelihood']):.6f}" == f"{alone['log-likelihood']:.6f}"
+        assert f"{float(row['perplexity']):.6f}" == f"{alone['perplexity']:.6f}"
+    assert f"tokens {rows[0]['tokens_scored']} scored of" in out
 
 
 def test_one_rank_on_an_axis_draws_a_line(text, tmp_path):
