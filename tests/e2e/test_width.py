@@ -107,7 +107,8 @@ def test_row_lengths_share_a_small_pool(start):
     running = start("--model", ROOT / "tests/golden/tiny-elastic-blockwise", "--cache-tokens", 2048)
     calls = Rpc(running)
     widths = [(256, 256), (241, 37), (37, 190), (100, 100)]
-    prompts = [list(range(2 + i, 202 + i)) for i in range(3)]
+    # Nothing in common, so that nothing is shared: six of one width grow beyond what both pages hold.
+    prompts = [[2 + (i * 67 + j) % 500 for j in range(200)] for i in range(6)]
 
     def generate(case):
         pair, ids = case
@@ -121,10 +122,15 @@ def test_row_lengths_share_a_small_pool(start):
 
     cases = [(pair, ids) for pair in widths for ids in prompts]
     solo = [generate(case) for case in cases]
-    with concurrent.futures.ThreadPoolExecutor(24) as pool:
-        assert list(pool.map(generate, cases * 2)) == solo * 2
-    stats = calls.call("GetCacheStats", calls.message("GetCacheStatsRequest", admin=True), admin=True)
-    assert stats.tokens_in_use == 0 and stats.preemptions > 0 and stats.pages_total == 2
+    # How many meet depends on the machine: rounds, until there was a preemption.
+    for _ in range(10):
+        with concurrent.futures.ThreadPoolExecutor(len(cases)) as pool:
+            assert list(pool.map(generate, cases)) == solo
+        stats = calls.call("GetCacheStats", calls.message("GetCacheStatsRequest", admin=True), admin=True)
+        assert stats.tokens_in_use == 0 and stats.pages_total == 2
+        if stats.preemptions > 0:
+            break
+    assert stats.preemptions > 0
     with urllib.request.urlopen(running.url + "/metrics") as reply:
         metrics = reply.read().decode()
     for lanes in (64, 128, 192, 256):
