@@ -20,7 +20,7 @@ namespace latentd {
 namespace {
 
 constexpr uint32_t kVocab = 61;
-constexpr int64_t kMaxRows = 4096;  // a step's budget
+constexpr int64_t kMaxRows = 4096;  // a step's budget at most
 
 std::vector<uint32_t> Tokens(uint64_t seed, size_t count) {
   std::mt19937_64 random(seed);
@@ -32,6 +32,15 @@ std::vector<uint32_t> Tokens(uint64_t seed, size_t count) {
 int64_t BlocksFor(const EngineRequest& request) {
   const auto tokens = static_cast<int64_t>(request.prompt.size() + request.max_tokens);
   return (tokens + kBlockTokens - 1) / kBlockTokens;
+}
+
+// Of the longest step: every token that there is, or the whole budget.
+int64_t MostRows(const std::vector<EngineRequest>& requests) {
+  int64_t tokens = 0;
+  for (const EngineRequest& request : requests) {
+    tokens += static_cast<int64_t>(request.prompt.size() + request.max_tokens);
+  }
+  return std::min(kMaxRows, tokens);
 }
 
 int64_t PoolBlocks(const std::vector<EngineRequest>& requests, int64_t pressure) {
@@ -123,7 +132,7 @@ std::vector<Record> Matrix::Run(const Setting& setting, const std::vector<Engine
   LATENTD_CHECK(pool.ok());
   ThreadPool threads(static_cast<int>(setting.at(AxisId::kThreads)));
   const Context context{static_cast<CpuPath>(setting.at(AxisId::kPath)), &threads};
-  ModelExecutor model(config, model_.weights, context, layout, (*pool)->base(), kMaxRows);
+  ModelExecutor model(config, model_.weights, context, layout, (*pool)->base(), MostRows(requests));
   const std::unique_ptr<Executor> wrapped = wrap ? wrap(&model) : nullptr;
   ChunkingExecutor chunking(wrapped ? wrapped.get() : &model, setting.at(AxisId::kChunk));
 
