@@ -1,6 +1,9 @@
 #include "kernels/dequantise.h"
 
+#include <cstring>
+
 #include "kernels/core/check.h"
+#include "kernels/quantise.h"
 
 namespace latentd {
 namespace {
@@ -26,6 +29,7 @@ float Scale(const WeightScales& scales, int64_t i) {
       return Widen<bf16>(scales.data, i);
     case DType::kE4M3:
     case DType::kInt4:
+    case DType::kInt8:
       break;
   }
   LATENTD_CHECK(!"scales are not quantised");
@@ -36,10 +40,22 @@ int64_t FirstScale(const WeightView& w, int64_t row) {
   return (w.scales.first_row + row) / w.scales.block_rows * w.scales.ld;
 }
 
+void DequantiseInt8Row(const WeightView& w, int64_t row, float* to) {
+  const int64_t lane = (w.scales.first_row + row) % kInt8Rows;
+  for (int64_t k = 0; k < w.cols; ++k) {
+    const std::byte* block = Int8Block(w, row, k / kInt8Group);
+    float scale;
+    std::memcpy(&scale, block + lane * 4, sizeof scale);
+    const int64_t at = kInt8Rows * 4 + (k % kInt8Group / 4 * kInt8Rows + lane) * 4 + k % 4;
+    to[k] = static_cast<float>(std::to_integer<int>(block[at]) - 128) * scale;
+  }
+}
+
 }  // namespace
 
 void DequantiseRow(const WeightView& w, int64_t row, float* to) {
   LATENTD_CHECK(IsQuantised(w.dtype) && row < w.rows);
+  if (w.dtype == DType::kInt8) return DequantiseInt8Row(w, row, to);
   const std::byte* from = static_cast<const std::byte*>(w.data) + BytesOf(w.dtype, row * w.ld);
   const int64_t first = FirstScale(w, row);
   for (int64_t k = 0; k < w.cols; ++k) {

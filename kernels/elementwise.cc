@@ -37,6 +37,7 @@ void Embedding(const Context& context, std::span<const uint32_t> ids, const Weig
         return CopyRow(static_cast<const bf16*>(row), out.cols, out.row(i));
       case DType::kE4M3:
       case DType::kInt4:
+      case DType::kInt8:
         LATENTD_CHECK(!"an embedding is not quantised");
     }
   });

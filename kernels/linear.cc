@@ -1,6 +1,7 @@
 #include "kernels/linear.h"
 
 #include "kernels/core/check.h"
+#include "kernels/cpu/linear_int8.h"
 #include "kernels/cpu/linear_scalar.h"
 #include "kernels/cpu/linear_tiled.h"
 #include "kernels/cpu/table.h"
@@ -22,11 +23,14 @@ void Linear(const Context& context, const LinearArgs& args) {
   CheckShapes(args, args.w.cols, args.w.rows);
   LATENTD_CHECK(!IsQuantised(args.w.dtype) || args.batch == 1);
   if (args.x.rows == 0 || args.w.rows == 0 || args.batch == 0) return;
-  if (const CpuKernels* kernels = KernelsOf(context.cpu_path)) {
-    LinearTiled(context, *kernels, args);
-  } else {
-    LinearScalar(context, args);
+  const CpuKernels* kernels = KernelsOf(context.cpu_path);
+  if (kernels == nullptr) return LinearScalar(context, args);
+  if (args.w.dtype == DType::kInt8) {
+    // NEON has no kernel of its own yet; the oracle's bits are the same.
+    return kernels->int8.run != nullptr ? LinearInt8(context, kernels->int8, args)
+                                        : LinearInt8Scalar(context, args);
   }
+  LinearTiled(context, *kernels, args);
 }
 
 void LinearTransposed(const Context& context, const LinearTransposedArgs& args) {

@@ -12,6 +12,7 @@
 #include "kernels/core/timing.h"
 #include "kernels/linear.h"
 #include "kernels/mla_attention.h"
+#include "kernels/quantise.h"
 
 namespace latentd::bench {
 namespace {
@@ -28,23 +29,31 @@ std::vector<bf16> RandomBf16(std::mt19937& rng, int64_t count) {
 }
 
 // Y[M, 6144] = X[M, 2048] · Wᵀ over several matrices in turn, so that weights come from memory.
-void BenchLinear(const Context& context, const Roofs& roofs) {
+void BenchLinear(const Context& context, const Roofs& roofs, bool int8) {
   constexpr int64_t kN = 6144, kK = 2048, kMatrices = 8, kMaxM = 512;
   std::mt19937 rng(1);
   const std::vector<bf16> w = RandomBf16(rng, kMatrices * kN * kK);
   const std::vector<float> x(kMaxM * kK, 0.5f);
   std::vector<float> y(kMaxM * kN);
+  std::vector<std::byte> copies(int8 ? kMatrices * Int8Bytes(kN, kK) : 0);
+  std::vector<WeightView> matrices;
+  for (int64_t i = 0; i < kMatrices; ++i) {
+    const WeightView stored = {w.data() + i * kN * kK, DType::kBF16, kN, kK, kK};
+    matrices.push_back(int8 ? QuantiseToInt8(stored, copies.data() + i * Int8Bytes(kN, kK))
+                            : stored);
+  }
+  const double matrix_bytes = static_cast<double>(int8 ? Int8Bytes(kN, kK) : 2 * kN * kK);
   int64_t turn = 0;
   for (const int64_t m : {1, 2, 4, 8, 16, 32, 64, 256, 512}) {
     const double seconds = BestSeconds([&] {
       Linear(context, {.x = {x.data(), m, kK, kK},
-                       .w = {w.data() + turn++ % kMatrices * kN * kK, DType::kBF16, kN, kK, kK},
+                       .w = matrices[turn++ % kMatrices],
                        .y = {y.data(), m, kN, kN}});
     });
-    const double bytes = 2.0 * kN * kK / seconds;
+    const double bytes = matrix_bytes / seconds;
     const double flops = 2.0 * static_cast<double>(m) * kN * kK / seconds;
-    std::printf("  linear M %3ld  %8.3f ms  %5.1f GB/s (%3.0f %%)  %6.3f TFLOP/s (%3.0f %%)\n",
-                static_cast<long>(m), seconds * 1e3, bytes * 1e-9,
+    std::printf("  %s linear M %3ld  %8.3f ms  %5.1f GB/s (%3.0f %%)  %6.3f TFLOP/s (%3.0f %%)\n",
+                int8 ? "int8" : "bf16", static_cast<long>(m), seconds * 1e3, bytes * 1e-9,
                 100 * bytes / roofs.read_bytes_per_second, flops * 1e-12,
                 100 * flops / roofs.flops_per_second);
   }
@@ -90,7 +99,7 @@ void BenchPath(CpuPath path, ThreadPool& pool) {
   std::printf("%s, %d threads: reads %.1f GB/s, multiply-adds %.3f TFLOP/s\n", Name(path).data(),
               pool.num_threads(), roofs.read_bytes_per_second * 1e-9,
               roofs.flops_per_second * 1e-12);
-  BenchLinear(context, roofs);
+  for (const bool int8 : {false, true}) BenchLinear(context, roofs, int8);
   for (const int64_t length : {2048, 8192, 32768}) BenchAttention(context, roofs, 16, 1, length);
   BenchAttention(context, roofs, 128, 1, 2048);
   BenchAttention(context, roofs, 16, 64, 2048);

@@ -36,6 +36,8 @@ const char* DTypeName(DType dtype) {
       return "F8_E4M3";
     case DType::kInt4:
       return "I4";
+    case DType::kInt8:
+      return "I8";
   }
   return "BF16";
 }

@@ -41,6 +41,7 @@ float LoadFloat(const std::byte* data, DType dtype, size_t index) {
       return ToFloat(LoadUnaligned<bf16>(data, index));
     case DType::kE4M3:
     case DType::kInt4:
+    case DType::kInt8:
       break;  // Take() gives none of these
   }
   return 0;

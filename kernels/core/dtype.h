@@ -7,7 +7,7 @@
 
 namespace latentd {
 
-// The last two are quantised: an element is a small number times a scale of its block.
+// From kE4M3 on they are quantised: an element is a small number times a scale of its block.
 enum class DType : uint8_t {
   kF32,
   kF16,
@@ -15,6 +15,7 @@ enum class DType : uint8_t {
   kE4M3,  // 8 bits: sign, 4 bits of exponent, 3 of mantissa; 0x7f and 0xff are NaN, none is
           // infinite
   kInt4,  // two to a byte, the low half first; value + 8
+  kInt8,  // in blocks of their own, scales inside (kernels/quantise.h)
 };
 
 constexpr bool IsQuantised(DType dtype) { return dtype >= DType::kE4M3; }
@@ -27,6 +28,7 @@ constexpr int64_t BitsOf(DType dtype) {
     case DType::kBF16:
       return 16;
     case DType::kE4M3:
+    case DType::kInt8:
       return 8;
     case DType::kInt4:
       return 4;

@@ -35,20 +35,23 @@ struct WeightScales {
   int64_t first_row = 0;  // where a view begins in the matrix that the blocks were cut from
 };
 
-// Row-major weight matrix as the checkpoint stores it ([out, in] for projections), usually mapped.
-// A narrower width is a view with fewer rows or columns and the same ld.
+// Row-major weight matrix as the checkpoint stores it ([out, in] for projections), usually mapped;
+// or one of kInt8, whose data stays the first block of the whole matrix and whose rows begin at
+// scales.first_row. A narrower width is a view with fewer rows or columns and the same ld.
 struct WeightView {
   const void* data = nullptr;  // null: the tensor is absent in this model
   DType dtype = DType::kBF16;
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t ld = 0;            // elements; even for kInt4
+  int64_t ld = 0;            // elements; even for kInt4, whole groups for kInt8
   WeightScales scales = {};  // of a quantised dtype
 
   explicit operator bool() const { return data != nullptr; }
   WeightView Rows(int64_t first, int64_t count) const {
     WeightView view = *this;
-    view.data = static_cast<const std::byte*>(data) + BytesOf(dtype, first * ld);
+    if (dtype != DType::kInt8) {
+      view.data = static_cast<const std::byte*>(data) + BytesOf(dtype, first * ld);
+    }
     view.rows = count;
     view.scales.first_row += first;
     return view;

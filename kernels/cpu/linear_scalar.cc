@@ -3,6 +3,7 @@
 #include "kernels/core/check.h"
 #include "kernels/core/rows.h"
 #include "kernels/core/scratch.h"
+#include "kernels/cpu/linear_int8.h"
 #include "kernels/dequantise.h"
 
 namespace latentd {
@@ -84,6 +85,8 @@ void LinearScalar(const Context& context, const LinearArgs& args) {
     case DType::kE4M3:
     case DType::kInt4:
       return RunQuantised(context, args);
+    case DType::kInt8:
+      return LinearInt8Scalar(context, args);
   }
 }
 
@@ -97,6 +100,7 @@ void LinearTransposedScalar(const Context& context, const LinearTransposedArgs& 
       return RunTransposed<bf16>(context, args);
     case DType::kE4M3:
     case DType::kInt4:
+    case DType::kInt8:
       LATENTD_CHECK(!"quantised weights are not read transposed");
   }
 }

@@ -10,7 +10,11 @@ const CpuKernels* Table() {
     CpuKernels filled;
 #if defined(__x86_64__)
     AddAvx2Kernels(filled);
-    if (kPath >= CpuPath::kAvx512) AddAvx512Kernels(filled);
+    filled.int8 = Avx2Int8();
+    if (kPath >= CpuPath::kAvx512) {
+      AddAvx512Kernels(filled);
+      if (__builtin_cpu_supports("avx512vnni")) filled.int8 = Avx512VnniInt8();
+    }
     if (kPath >= CpuPath::kAvx512Bf16) AddAvx512Bf16Kernels(filled);
 #elif defined(__aarch64__)
     AddNeonKernels(filled);

@@ -1,6 +1,7 @@
 // The functions that each vector path supplies, and the data they work on.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/core/context.h"
@@ -70,6 +71,32 @@ struct TransposedPanel {
 using DequantiseKernel = void (*)(const void* row, const float* scales, int64_t block, int64_t cols,
                                   float* to);
 
+// A run of int8 weight rows (kernels/quantise.h) against a run of tokens.
+struct Int8Panel {
+  const std::byte* w = nullptr;  // the block of the first row and group
+  int64_t blocks_per_row = 0;    // between two blocks of 16 rows
+  int64_t num_groups = 0;        // that take part
+  int64_t skipped_rows = 0;      // of the first block; below 16
+  int64_t num_rows = 0;          // behind them
+  const std::byte* x = nullptr;  // num_tokens tokens as Int8Kernels::pack left them
+  int64_t num_tokens = 0;
+  int64_t tile_tokens = 0;  // of every tile but the last
+  float* y = nullptr;       // [num_tokens, num_rows]
+  int64_t y_ld = 0;
+  const float* bias = nullptr;  // [num_rows] or null
+};
+
+// Products of int8 weights. They have the same bits whoever computes them; a path without any (run
+// is null) takes the scalar oracle's.
+struct Int8Kernels {
+  int64_t row_blocks_per_tile = 0;  // of 16 rows
+  int64_t tokens_per_tile = 0;
+  int64_t token_bytes = 0;  // of one packed token and group
+  // Quantises `count` <= tokens_per_tile tokens of k elements, ld floats apart: one tile.
+  void (*pack)(const float* x, int64_t ld, int64_t count, int64_t k, std::byte* tile) = nullptr;
+  void (*run)(const Int8Panel& panel) = nullptr;
+};
+
 // One path's kernels. Every path is one translation unit compiled with its own instruction set, so
 // it must define no inline function that another unit also defines: the linker keeps one copy,
 // perhaps the one that this machine cannot run. Hence plain pointers here and anonymous namespaces
@@ -79,6 +106,7 @@ struct CpuKernels {
   void (*transposed[3])(const TransposedPanel& panel) = {};  // the same
   DequantiseKernel dequantise_e4m3 = nullptr;
   DequantiseKernel dequantise_int4 = nullptr;
+  Int8Kernels int8;
   AttentionKernels attention;
   // gate[j] = silu(gate[j]) · up[j]
   void (*silu_mul)(float* gate, const float* up, int64_t count) = nullptr;
@@ -95,6 +123,11 @@ void AddAvx2Kernels(CpuKernels& kernels);
 void AddAvx512Kernels(CpuKernels& kernels);
 void AddAvx512Bf16Kernels(CpuKernels& kernels);
 void AddNeonKernels(CpuKernels& kernels);
+
+// int8 products, in files of their own. VNNI is no path: it changes no bit, so both AVX-512 paths
+// take it where the CPU has it.
+Int8Kernels Avx2Int8();
+Int8Kernels Avx512VnniInt8();
 
 // The attention of each path, in a file of its own.
 AttentionKernels Avx2Attention();

@@ -35,6 +35,7 @@ float Element(const WeightView& view, int64_t row, int64_t col) {
       return ToFloat(static_cast<const bf16*>(view.data)[index]);
     case DType::kE4M3:
     case DType::kInt4:
+    case DType::kInt8:
       FAIL("a quantised matrix");
   }
   return 0;
