@@ -7,7 +7,8 @@ namespace {
 
 // Weight elements that a step reads and that each of its tokens multiplies with.
 struct Elements {
-  double read = 0;
+  double read = 0;  // but for kv_b_proj
+  double kv_b = 0;  // of it, read
   double used = 0;
 };
 
@@ -22,7 +23,7 @@ Elements AttentionElements(const ModelConfig& m, const Width& width) {
                            : static_cast<double>(width.q) * (d + heads * (d_n + d_r));
   const double shared = query + d * (w_kv + d_r) + heads * d_v * d;
   const double key_norm = m.key_norm == KeyNorm::kNone ? 0 : groups * d_n * w_kv;
-  return {shared + groups * (d_n + d_v) * w_kv, shared + heads * (d_n + d_v) * w_kv + key_norm};
+  return {shared, groups * (d_n + d_v) * w_kv, shared + heads * (d_n + d_v) * w_kv + key_norm};
 }
 
 Elements ExpertElements(const ModelConfig& m, int64_t tokens) {
@@ -32,7 +33,7 @@ Elements ExpertElements(const ModelConfig& m, int64_t tokens) {
   const double always = 3 * d * static_cast<double>(m.moe->shared_intermediate_size) +
                         d * static_cast<double>(router.num_experts);
   const int64_t touched = std::min<int64_t>(m.moe->num_weighted(), tokens * router.top_k);
-  return {always + static_cast<double>(touched) * expert,
+  return {always + static_cast<double>(touched) * expert, 0,
           always + static_cast<double>(router.top_k) * expert};
 }
 
@@ -41,19 +42,21 @@ Elements MlpElements(const ModelConfig& m, int64_t layer, const Width& width, in
   int64_t units = m.intermediate_size;
   if (m.elastic && m.elastic->mlp_follows) units = std::min(units, 4 * std::max(width.q, width.kv));
   const double dense = 3 * static_cast<double>(m.hidden_size) * static_cast<double>(units);
-  if (!m.starts_shortcut(layer)) return {dense, dense};
+  if (!m.starts_shortcut(layer)) return {dense, 0, dense};
   const Elements beside = ExpertElements(m, tokens);
-  return {dense + beside.read, dense + beside.used};
+  return {dense + beside.read, 0, dense + beside.used};
 }
 
 // One step of `batch` sequences with `tokens` new tokens each.
-WorkCost StepCost(const ModelConfig& m, double bytes_per_weight, double cache_bytes, int64_t batch,
-                  int64_t depth, int64_t tokens, int64_t logits_rows, const Width& width) {
+WorkCost StepCost(const ModelConfig& m, const WeightBytes& weight_bytes, double cache_bytes,
+                  int64_t batch, int64_t depth, int64_t tokens, int64_t logits_rows,
+                  const Width& width) {
   Elements sum;
   for (int64_t layer = 0; layer < m.num_layers; ++layer) {
     const Elements attention = AttentionElements(m, width);
     const Elements mlp = MlpElements(m, layer, width, batch * tokens);
     sum.read += attention.read + mlp.read;
+    sum.kv_b += attention.kv_b;
     sum.used += attention.used + mlp.used;
   }
   const double head = static_cast<double>(m.vocab_size) * static_cast<double>(m.hidden_size);
@@ -63,7 +66,8 @@ WorkCost StepCost(const ModelConfig& m, double bytes_per_weight, double cache_by
   const double pair_flops =
       2.0 * static_cast<double>(m.num_layers * m.num_heads * (2 * width.kv + m.qk_rope_head_dim));
   WorkCost cost;
-  cost.bytes = (sum.read + (logits_rows > 0 ? head : 0)) * bytes_per_weight +
+  cost.bytes = (sum.read + (logits_rows > 0 ? head : 0)) * weight_bytes.projection +
+               sum.kv_b * weight_bytes.kv_b +
                static_cast<double>(batch * (depth + tokens)) * cache_bytes;
   cost.flops = 2 * (rows * sum.used + static_cast<double>(logits_rows) * head) + pairs * pair_flops;
   return cost;
@@ -71,19 +75,18 @@ WorkCost StepCost(const ModelConfig& m, double bytes_per_weight, double cache_by
 
 }  // namespace
 
-WorkCost CostOf(const ModelConfig& model, double bytes_per_weight, int64_t cache_bytes_per_token,
-                int64_t step_tokens, const BenchWork& work) {
+WorkCost CostOf(const ModelConfig& model, const WeightBytes& weight_bytes,
+                int64_t cache_bytes_per_token, int64_t step_tokens, const BenchWork& work) {
   const auto cache = static_cast<double>(cache_bytes_per_token);
   if (work.kind == BenchWork::Kind::kDecode) {
-    return StepCost(model, bytes_per_weight, cache, work.batch, work.depth, 1, work.batch,
-                    work.width);
+    return StepCost(model, weight_bytes, cache, work.batch, work.depth, 1, work.batch, work.width);
   }
   WorkCost total;
   for (int64_t done = 0; done < work.tokens; done += step_tokens) {
     const int64_t count = std::min(step_tokens, work.tokens - done);
     const int64_t logits_rows = done + count == work.tokens ? 1 : 0;
-    const WorkCost step = StepCost(model, bytes_per_weight, cache, 1, work.depth + done, count,
-                                   logits_rows, work.width);
+    const WorkCost step =
+        StepCost(model, weight_bytes, cache, 1, work.depth + done, count, logits_rows, work.width);
     total.bytes += step.bytes;
     total.flops += step.flops;
   }

@@ -27,11 +27,18 @@ struct WorkCost {
   double flops = 0;  // a multiply-add counts two
 };
 
+// Bytes of a weight as the kernels read it: in the matrices that `--weights int8` turns into int8,
+// and in kv_b_proj, which stays as stored.
+struct WeightBytes {
+  double projection = 2;
+  double kv_b = 2;
+};
+
 // A layer's matrices, the absorbed products and attention as latent-attention.md section 2 has
 // them: per query-key pair and layer 2·H·(2·w_kv + d_r) FLOP. Of experts, those that the tokens of
 // a step can touch when no two choose alike and none is an identity: min(E, tokens · k).
 // cache_bytes_per_token: all layers. step_tokens: token budget of a step, >= 1.
-WorkCost CostOf(const ModelConfig& model, double bytes_per_weight, int64_t cache_bytes_per_token,
-                int64_t step_tokens, const BenchWork& work);
+WorkCost CostOf(const ModelConfig& model, const WeightBytes& weight_bytes,
+                int64_t cache_bytes_per_token, int64_t step_tokens, const BenchWork& work);
 
 }  // namespace latentd

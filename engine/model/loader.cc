@@ -60,13 +60,17 @@ absl::StatusOr<std::unique_ptr<const Model>> LoadModel(const std::string& dir,
 }
 
 absl::StatusOr<std::unique_ptr<const Model>> MakeRandomModel(std::string_view config_json,
-                                                             uint64_t seed, uint64_t max_bytes) {
+                                                             uint64_t seed, uint64_t max_bytes,
+                                                             bool int8_weights) {
   absl::StatusOr<ParsedConfig> config = ParseConfig(config_json, /*served_context=*/0);
   if (!config.ok()) return config.status();
   config->quantisation.reset();
-  const auto checkpoint = std::make_shared<const RandomCheckpoint>(seed, max_bytes);
+  // An int8 copy takes little more than half of its matrix (rows of a few columns, more).
+  const auto checkpoint =
+      std::make_shared<const RandomCheckpoint>(seed, int8_weights ? max_bytes / 8 * 5 : max_bytes);
   auto model = std::make_unique<Model>();
-  absl::StatusOr<Weights> weights = ReadWeights(checkpoint, *config, {}, &model->notes);
+  absl::StatusOr<Weights> weights = ReadWeights(
+      checkpoint, *config, {.progress = {}, .int8_weights = int8_weights}, &model->notes);
   if (checkpoint->is_full()) {
     return absl::ResourceExhaustedError(
         absl::StrCat("random weights of this model take more than the ", max_bytes, " bytes free"));

@@ -42,20 +42,24 @@ struct LoadOptions {
   // longrope chooses its rotary factors by it, once, so that a sequence's length never changes
   // them.
   int64_t served_context = 0;
+  // The projections, experts and the head become int8 copies in memory (docs/weights.md), tensor by
+  // tensor; those that are stored quantised stay as they are.
+  bool int8_weights = false;
 };
 
 // Reads and checks config.json, *.safetensors (with or without model.safetensors.index.json) and
-// generation_config.json under `dir`. Matrices are mapped, not copied. Every error is one sentence
-// that names the file and the key or tensor. Time and memory are bounded by what the headers
-// warrant.
+// generation_config.json under `dir`. Matrices are mapped, not copied, unless they become int8.
+// Every error is one sentence that names the file and the key or tensor. Time and memory are
+// bounded by what the headers warrant.
 absl::StatusOr<std::unique_ptr<const Model>> LoadModel(const std::string& dir,
                                                        const LoadOptions& options = {});
 
 // A model of a config.json's text with random bf16 weights (random_checkpoint.h): same seed, same
 // weights. Its quantization_config is left aside, key norms are those that `qk_norm` declares.
-// RESOURCE_EXHAUSTED when they take more than max_bytes.
+// RESOURCE_EXHAUSTED when they take more than max_bytes, int8 copies beside them included.
 absl::StatusOr<std::unique_ptr<const Model>> MakeRandomModel(std::string_view config_json,
-                                                             uint64_t seed, uint64_t max_bytes);
+                                                             uint64_t seed, uint64_t max_bytes,
+                                                             bool int8_weights = false);
 
 // config.json alone, for a caller that has no weights (`inspect` before loading,
 // `--random-weights`).

@@ -112,6 +112,10 @@ const std::byte* WeightReader::Aligned(const StoredTensor& tensor) {
 }
 
 WeightView WeightReader::Matrix(const std::string& name, int64_t rows, int64_t cols) {
+  return Served(Stored(name, rows, cols));
+}
+
+WeightView WeightReader::Stored(const std::string& name, int64_t rows, int64_t cols) {
   if (!IsStoredQuantised(name)) return PlainMatrix(name, rows, cols);
   if (options_.quantisation->dtype == DType::kInt4) return Packed(name, rows, cols);
   const std::vector<WeightView> one = BlockScaled(name, {}, rows, cols);

@@ -1,5 +1,5 @@
-// A model's tensors: matrices are views into the mapped checkpoint, plain or quantised; norm
-// vectors are fp32 copies.
+// A model's tensors: matrices are views into the mapped checkpoint, plain or quantised, or of int8
+// copies; norm vectors are fp32 copies.
 #pragma once
 
 #include <cstdint>
@@ -49,12 +49,13 @@ struct LayerWeights {
 // Keeps the mapped files alive.
 struct Weights {
   WeightView embedding;           // [V, d]; never quantised
-  WeightView lm_head;             // [V, d]; the embedding when tied
+  WeightView lm_head;             // [V, d]; the embedding, or an int8 copy of it, when tied
   std::vector<float> final_norm;  // [d]
   std::vector<LayerWeights> layers;
   uint64_t num_parameters = 0;                     // tied embeddings count once
   uint64_t num_bytes = 0;                          // of the tensors in the files
   std::map<std::string, uint64_t> bytes_by_dtype;  // the same, by the dtype's name in the files
+  bool int8 = false;         // copies were made, wherever a matrix was not quantised already
   std::string quantisation;  // how quantised matrices are stored, for people; empty: none are
   std::shared_ptr<const void> files;
 };

@@ -16,6 +16,7 @@
 #include "engine/model/cache_shape.h"
 #include "engine/model/model_executor.h"
 #include "kernels/core/thread_pool.h"
+#include "kernels/quantise.h"
 #include "server/cli/bench_report.h"
 #include "server/cli/commands.h"
 #include "server/cli/progress.h"
@@ -37,6 +38,12 @@ std::string Processor() {
     }
   }
   return fmt::format("{} processors", std::thread::hardware_concurrency());
+}
+
+WeightBytes BytesOfWeights(const Weights& weights) {
+  constexpr double kInt8 = static_cast<double>(kInt8BlockBytes) / (kInt8Rows * kInt8Group);
+  const auto stored = static_cast<double>(SizeOf(weights.embedding.dtype));
+  return {weights.int8 ? kInt8 : stored, stored};
 }
 
 // Every work at one depth.
@@ -107,12 +114,11 @@ class ThreadCountBench {
     const size_t first = report->rows.size();
     const BlockLayout& layout = pool_->layout(pool_->shape().ClassOf(width.kv));
     for (const BenchWork& work : works) {
-      const double weight_bytes = static_cast<double>(SizeOf(model_.weights.embedding.dtype));
-      report->rows.push_back(
-          {work,
-           threads_.num_threads(),
-           {},
-           CostOf(model_.config, weight_bytes, layout.bytes_per_token, step_tokens_, work)});
+      report->rows.push_back({work,
+                              threads_.num_threads(),
+                              {},
+                              CostOf(model_.config, BytesOfWeights(model_.weights),
+                                     layout.bytes_per_token, step_tokens_, work)});
       RunWork(&executor_, cache_, step_tokens_, work);  // first touch
     }
     for (uint64_t round = 0; round < command_.repeat; ++round) {
@@ -192,7 +198,8 @@ absl::Status RunBench(const Model& model, const std::string& model_name, const O
   if (thread_counts.empty()) thread_counts.push_back(NumThreads(options));
   BenchReport report;
   report.machine = Processor();
-  report.build = fmt::format("latentd {}, cpu {}", command.version, Name(PathOf(options)));
+  report.build = fmt::format("latentd {}, cpu {}{}", command.version, Name(PathOf(options)),
+                             model.weights.int8 ? ", int8 weights" : "");
   report.model = model_name;
   report.synthetic_cache = command.synthetic_cache;
   LoadProgressBar bar("bench", STDERR_FILENO);

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "engine/model/loader.h"
+#include "kernels/dequantise.h"
 #include "tests/engine/model/model_folder.h"
 
 namespace latentd {
@@ -66,6 +67,33 @@ TEST_CASE("fused experts leave the rows of identity experts aside", "[loader]") 
     CHECK(first(expert.up) == static_cast<float>((e * 2 + 1) * kUnits * kHidden));
     CHECK(first(expert.down) == static_cast<float>(e * kUnits * kHidden));
   }
+}
+
+TEST_CASE("fused experts become int8 one by one, without those that have no weights", "[int8]") {
+  const TempFolder folder;
+  MakeFusedLongcat(kWeighted + kIdentity).Write(folder);
+  const auto stored = LoadModel(folder.path());
+  LoadOptions options;
+  options.int8_weights = true;
+  const auto model = LoadModel(folder.path(), options);
+  REQUIRE((stored.ok() && model.ok()));
+  for (int64_t e = 0; e < kWeighted; ++e) {
+    const auto expert = [e](const auto& loaded) {
+      return (*loaded)->weights.layers[0].experts[static_cast<size_t>(e)];
+    };
+    const MlpWeights int8 = expert(model), plain = expert(stored);
+    const std::pair<WeightView, WeightView> pairs[] = {
+        {int8.gate, plain.gate}, {int8.up, plain.up}, {int8.down, plain.down}};
+    for (const auto& [is, was] : pairs) {
+      REQUIRE(is.dtype == DType::kInt8);
+      std::vector<float> row(static_cast<size_t>(is.cols));
+      DequantiseRow(is, is.rows - 1, row.data());
+      const float last = static_cast<const float*>(was.data)[was.rows * was.cols - 1];
+      CHECK(row.back() == Approx(last));  // the largest of its group: 127 steps
+    }
+  }
+  // Two layers of attention and MLP, four experts, the head.
+  CHECK_THAT((*model)->notes.at(0), Catch::StartsWith("27 matrices are served as int8"));
 }
 
 TEST_CASE("fused experts of another number are refused", "[loader]") {

@@ -1,0 +1,51 @@
+// strict with int8 weights: a token's bits do not depend on portions, company, widths of others or
+// threads.
+#include <catch2/catch.hpp>
+
+#include "tests/engine/model/int8_model.h"
+#include "tests/engine/model/model_runner.h"
+
+namespace latentd {
+namespace {
+
+// Two groups of K in most products, the last one cut; experts in the second layer.
+RandomModel Int8Model() {
+  ModelConfig config = Geometry();
+  config.hidden_size = 160;
+  config.intermediate_size = 200;
+  MoeConfig moe;
+  moe.router.num_experts = 6;
+  moe.router.top_k = 3;
+  moe.expert_intermediate_size = 40;
+  moe.shared_intermediate_size = 40;
+  moe.num_dense_layers = 1;
+  config.moe = moe;
+  RandomModel model = MakeRandomModel(config, 8, DType::kBF16);
+  MakeInt8(&model);
+  return model;
+}
+
+TEST_CASE("int8 weights give the same bits in any portions, company and number of threads") {
+  const RandomModel model = Int8Model();
+  const std::vector<uint32_t> a = Tokens(90, 1), b = Tokens(33, 2);
+  for (const CpuPath path :
+       {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512, CpuPath::kAvx512Bf16}) {
+    if (!Supported(path)) continue;
+    const auto alone_a = RunWhole(model, a, {}, path), alone_b = RunWhole(model, b, {}, path);
+    for (const int threads : {1, 2}) {
+      INFO(Name(path) << ", " << threads << " threads");
+      Runner runner(model, threads, path);
+      auto s = runner.NewSequence(a), t = runner.NewSequence(b);
+      runner.Step({{&s, 1}, {&t, 5}});
+      runner.Step({{&s, 63}});
+      runner.Step({{&t, 27}, {&s, 7}});
+      runner.Step({{&s, 1}, {&t, 1}});
+      runner.Step({{&s, 18}});
+      CHECK(s.logits == alone_a);
+      CHECK(t.logits == alone_b);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace latentd
