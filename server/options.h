@@ -39,6 +39,8 @@ struct Options {
   int64_t cache_tokens = 0;  // 0: from cache_memory, or a share of free memory
   int64_t cache_memory_bytes = 0;
 
+  std::string weights = "as-stored";  // or "int8"
+
   int64_t threads = 0;   // 0: one per processor
   std::string cpu_path;  // "": the fastest that this CPU has
   // Ranks of requests that name no width; 0: full.

@@ -23,7 +23,8 @@ absl::Status LoadParts(const Options& options, const std::string& dir, Program* 
   LoadProgressBar bar("loading", STDERR_FILENO);
   auto model =
       LoadModel(dir, {.progress = [&](uint64_t done, uint64_t total) { bar.Show(done, total); },
-                      .served_context = options.max_model_len});
+                      .served_context = options.max_model_len,
+                      .int8_weights = options.weights == "int8"});
   if (!model.ok()) return model.status();
   program->model = *std::move(model);
   for (const std::string& note : program->model->notes) spdlog::info("model: {}", note);

@@ -3,10 +3,13 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
+#include <cstring>
+#include <span>
 
 #include "engine/calibrate.h"
 #include "engine/model/cache_shape.h"
 #include "engine/model/width_ladder.h"
+#include "engine/sampling/logits_hash.h"
 #include "server/cli/command_line.h"
 #include "server/memory.h"
 #include "server/program.h"
@@ -16,8 +19,18 @@ namespace {
 
 // Names what bits are promised for, and keys the logits hash.
 std::string Backend(const Options& options, const Program& program) {
-  return fmt::format("cpu {}{}", Name(program.context.cpu_path),
+  return fmt::format("cpu {}{}{}", Name(program.context.cpu_path),
+                     program.model->weights.int8 ? " int8-weights" : "",
                      options.determinism == "strict" ? "" : " " + options.determinism);
+}
+
+// What tells reusable blocks apart: blocks computed under another backend are not these.
+Hash128 FingerprintOf(std::string_view backend) {
+  RunningSipHash hash(0, 0);
+  hash.Update(std::as_bytes(std::span(backend)));
+  Hash128 words;
+  std::memcpy(words.data(), hash.Digest().data(), sizeof words);
+  return words;
 }
 
 }  // namespace
@@ -77,6 +90,10 @@ void StartEngine(const Options& options, Program* program) {
                       .stall_timeout_us = options.stall_timeout_seconds * 1'000'000,
                       .cost = MeasureCost(program->executor.get(), program->pool.get(),
                                           program->max_context, Clock::Steady())};
+  // One model a process, so that only what changes its bits between processes matters.
+  const Hash128 fingerprint = FingerprintOf(engine.backend);
+  engine.scheduler.model_fingerprint[0] = fingerprint[0];
+  engine.scheduler.model_fingerprint[1] = fingerprint[1];
   const bool pressure = options.elastic_policy == "pressure";
   if (pressure) {
     for (const Width& width : WidthLadder(config)) {
