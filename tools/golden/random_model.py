@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes a random latent_mla checkpoint of any shape: numpy only, a few MiB of memory, disk speed.
+"""Writes a random dense MLA checkpoint of any shape: numpy only, a few MiB of memory, disk speed.
 
     random_model.py OUT_DIR [--layers 32 --hidden 2048 --heads 16 ...] [--tokenizer models/demo]
     random_model.py OUT_DIR --config configs/models/dynamla-1.json
@@ -108,6 +108,7 @@ KEYS = {"layers": "num_hidden_layers", "hidden": "hidden_size", "heads": "num_at
         "nope": "qk_nope_head_dim", "rope": "qk_rope_head_dim", "value": "v_head_dim",
         "mlp": "intermediate_size", "vocab": "vocab_size", "context": "max_position_embeddings",
         "qk_norm": "qk_norm", "tied": "tie_word_embeddings"}
+OUR_OWN = {"groups", "qk_norm"}  # absent from other families' files
 
 
 def config(a):
@@ -147,7 +148,8 @@ def arguments():
     a = p.parse_args()
     if a.config:
         values = json.loads(a.config.read_text())
-        vars(a).update({name: values[key] for name, key in KEYS.items()})
+        vars(a).update({name: values[key] for name, key in KEYS.items()
+                        if key in values or name not in OUR_OWN})
     a.groups = a.groups or a.heads
     return a
 
