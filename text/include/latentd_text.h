@@ -41,9 +41,9 @@ void latentd_text_ids_free(latentd_text_ids ids);
 char* latentd_tokenizer_new(const uint8_t* json, size_t size, latentd_tokenizer** out);
 void latentd_tokenizer_free(latentd_tokenizer* tokenizer);
 
-// Ids of a UTF-8 text; with `add_special`, also those that the post-processor adds. Ends early where
-// the text alone has more than `max_ids`: *at_least is then how many it has at least, and *out is
-// empty; else *at_least is 0.
+// Ids of a UTF-8 text; with `add_special`, also those that the post-processor adds. Ends early
+// where the text alone has more than `max_ids`: *at_least is then how many it has at least, and
+// *out is empty; else *at_least is 0.
 char* latentd_tokenizer_encode(const latentd_tokenizer* tokenizer, const uint8_t* text, size_t size,
                                bool add_special, size_t max_ids, latentd_text_ids* out,
                                size_t* at_least);
@@ -82,13 +82,12 @@ char* latentd_template_new(const uint8_t* source, size_t size, latentd_template*
 void latentd_template_free(latentd_template* chat_template);
 
 // Renders with the variables of a JSON object. `now_unix_seconds` is what strftime_now tells, in
-// local time. A rendering over a limit ends with an error, and *over_limit says that it is this one.
-// One that does not stop is left behind on its own thread, and until it ends further calls for the
-// same template are such errors.
+// local time. A rendering over a limit ends with an error, and *over_limit says that it is this
+// one. One that does not stop is left behind on its own thread, and until it ends further calls for
+// the same template are such errors.
 char* latentd_template_render(const latentd_template* chat_template, const uint8_t* context_json,
                               size_t size, const latentd_template_limits* limits,
-                              int64_t now_unix_seconds, latentd_text_bytes* out,
-                              bool* over_limit);
+                              int64_t now_unix_seconds, latentd_text_bytes* out, bool* over_limit);
 
 // The tokens of a tokenizer, ready for constraints.
 typedef struct latentd_vocabulary latentd_vocabulary;
