@@ -16,7 +16,9 @@ namespace {
 struct HoldingDoor {
   HoldingDoor() {
     service.hold = true;
-    auto started = GrpcDoor::Start({.address = "127.0.0.1:0"}, &service, &metrics);
+    GrpcDoor::Options options;
+    options.address = "127.0.0.1:0";
+    auto started = GrpcDoor::Start(options, &service, &metrics);
     REQUIRE(started.ok());
     door = *std::move(started);
     stub = v1::Inference::NewStub(testing::DoorFixture::Connect(door->address()));
