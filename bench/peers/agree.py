@@ -32,7 +32,8 @@ def our_steps(port, ids):
 def their_step(port, ids):
     body = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": TOP}
     reply = json.loads(servers.post(port, "/completion", json.dumps(body)))
-    return {entry["token"]: entry["logprob"] for entry in reply["completion_probabilities"][0]["top_logprobs"]}
+    best = reply["completion_probabilities"][0]["top_logprobs"]
+    return {bytes(entry["bytes"]).decode(errors="replace"): entry["logprob"] for entry in best}
 
 
 def readable(logprobs):
