@@ -32,7 +32,7 @@ def arguments():
     p.add_argument("--rounds", type=int, default=3, help="[%(default)s]")
     p.add_argument("--threads", type=int, default=os.cpu_count(), help="[one per processor]")
     p.add_argument("--latentd", default="build/release/latentd", metavar="PROGRAM", help="[%(default)s]")
-    p.add_argument("--int8-args", default="", metavar="FLAGS", help="flags with which latentd has int8 weights")
+    p.add_argument("--int8-args", default="--weights int8", metavar="FLAGS", help="[%(default)s]")
     p.add_argument("--transformers", metavar="PYTHON", help="an interpreter with torch and transformers, timed as well")
     p.add_argument("--quick", action="store_true", help="tiny works, one round, into .cache/peers: only shows that all runs")
     p.add_argument("--out", type=pathlib.Path, help="OUT.md and OUT.json [bench/results/peers-cpu]")
@@ -41,8 +41,6 @@ def arguments():
     a.rows = a.rows.split(",")
     if unknown := set(a.rows) - set(GROUPS):
         p.error(f"no rows are called {', '.join(sorted(unknown))}; there are {', '.join(GROUPS)}")
-    if "int8" in a.rows and not a.int8_args:
-        p.error("int8 rows need --int8-args")
     if a.quick:
         a.rounds = 1
     a.out = a.out or (CACHE / "quick" if a.quick else pathlib.Path("bench/results/peers-cpu"))
