@@ -74,7 +74,7 @@ absl::Status EngineLoop::SampleRow(Request& request, Choice& choice, int64_t pos
   if (choice.hash) choice.hash->AddRow(logits);
   const absl::StatusOr<uint32_t> token = draw_(choice.sampling, logits);
   if (!token.ok()) return token.status();
-  choice.drawn.emplace(*token);
+  choice.drawn = DrawnToken{.token = *token, .logprobs = {}};
   if (spec.top_logprobs) choice.drawn->logprobs = RawLogprobs(logits, *token, *spec.top_logprobs);
   return absl::OkStatus();
 }
