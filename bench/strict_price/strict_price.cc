@@ -5,11 +5,10 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstdlib>
-#include <ctime>
 #include <fstream>
 #include <iterator>
-#include <sstream>
 
+#include "bench/price/price.h"
 #include "cache/block_pool.h"
 #include "engine/bench/bench_runner.h"
 #include "engine/model/cache_shape.h"
@@ -24,45 +23,15 @@ namespace {
 constexpr int64_t kStepTokens = 2048;
 constexpr uint64_t kMaxWeightBytes = uint64_t{8} << 30;
 
-std::vector<int64_t> Numbers(const char* text) {
-  std::vector<int64_t> out;
-  std::istringstream in(text);
-  for (std::string item; std::getline(in, item, ',');) out.push_back(std::atoll(item.c_str()));
-  return out;
-}
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values[values.size() / 2];
-}
-
-double SecondsOf(ModelExecutor* executor, const BenchCache& cache, const BenchWork& work) {
-  const std::clock_t begin = std::clock();
-  RunWork(executor, cache, kStepTokens, work);
-  return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
-}
-
 void Compare(ModelExecutor* strict, ModelExecutor* relaxed, const BenchCache& cache,
              const BenchWork& work, int64_t rounds) {
-  std::vector<double> strict_seconds, relaxed_seconds, ratios;
-  RunWork(strict, cache, kStepTokens, work);  // first touch
-  RunWork(relaxed, cache, kStepTokens, work);
-  for (int64_t round = 0; round < rounds; ++round) {
-    const bool first = round % 2 == 0;  // each goes first as often
-    double a = first ? SecondsOf(strict, cache, work) : 0;
-    const double b = SecondsOf(relaxed, cache, work);
-    if (!first) a = SecondsOf(strict, cache, work);
-    strict_seconds.push_back(a);
-    relaxed_seconds.push_back(b);
-    ratios.push_back(b / a);
-  }
-  std::sort(ratios.begin(), ratios.end());
+  const Price price = ComparePrice(strict, relaxed, cache, kStepTokens, work, rounds);
   const bool decode = work.kind == BenchWork::Kind::kDecode;
   std::printf("| %s %lld | %lld | %.1f | %.1f | %.3f | %.3f to %.3f |\n",
               decode ? "decode, batch" : "prefill",
               static_cast<long long>(decode ? work.batch : work.tokens),
-              static_cast<long long>(work.depth), 1e3 * Median(strict_seconds),
-              1e3 * Median(relaxed_seconds), Median(ratios), ratios.front(), ratios.back());
+              static_cast<long long>(work.depth), price.base_ms, price.other_ms, price.ratio,
+              price.lowest, price.highest);
   std::fflush(stdout);
 }
 

@@ -5,7 +5,6 @@
 #include "server/http/fields.h"
 
 namespace latentd {
-namespace {}  // namespace
 
 absl::StatusOr<Json> ParseObject(std::string_view body, const BodyOptions& options) {
   if (body.empty()) {

@@ -1,27 +1,8 @@
 // A steady step of the whole engine allocates nothing: what it needs is kept from step to step.
 #include <catch2/catch.hpp>
-#include <cstdlib>
-#include <new>
 
 #include "tests/engine/engine_fixture.h"
-
-namespace {
-int64_t num_allocations = 0;
-}
-
-void* operator new(size_t bytes) {
-  ++num_allocations;
-  void* memory = std::malloc(bytes);
-  if (memory == nullptr) throw std::bad_alloc();
-  return memory;
-}
-// A sanitizer brings its own of this form, whose memory must not reach our delete.
-void* operator new(size_t bytes, const std::nothrow_t&) noexcept {
-  ++num_allocations;
-  return std::malloc(bytes);
-}
-void operator delete(void* memory) noexcept { std::free(memory); }
-void operator delete(void* memory, size_t) noexcept { std::free(memory); }
+#include "tests/fakes/heap_count.h"
 
 namespace latentd {
 namespace {
@@ -75,9 +56,9 @@ TEST_CASE("A steady step with its events read does not touch the heap") {
   for (int i = 0; i < 8; ++i) step();  // queues and scratch grow to what they need
   tokens = 0;
   wakes = 0;
-  const int64_t before = num_allocations;
+  const int64_t before = HeapAllocations();
   for (size_t i = 0; i < kSteps; ++i) step();  // crosses block edges
-  const int64_t after = num_allocations;
+  const int64_t after = HeapAllocations();
   CHECK(after - before == 0);
   // What was counted were full steps, each event pushed, woken for and read.
   CHECK(tokens == kSteps * kRequests);
