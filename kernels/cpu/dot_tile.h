@@ -35,12 +35,18 @@ void PackTile(const float* x, int64_t ld, int64_t count, int64_t k, void* tile) 
   }
 }
 
+// Token tiles of a block of rows that fetch the next block of rows while they work. The hardware
+// fetches ahead within a page of 4 KiB, about a row, and so begins anew with every row. More tiles
+// than these only ask for what is on its way.
+constexpr int64_t kFetchingTiles = 4;
+
 // One block of K for R rows and T tokens, y = or y += the block's sum. The last step may be
 // partial: its weights are copied beside zeros, since a load past a row's end could leave the
-// mapping.
-template <class Arch, int R, int T>
-inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, const typename Arch::Packed* x,
-                     int64_t k, bool first, float* y, int64_t y_ld) {
+// mapping. With kFetch the same elements of rows `ahead` elements further on move to the L2 cache.
+template <class Arch, int R, int T, bool kFetch>
+inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, int64_t ahead,
+                     const typename Arch::Packed* x, int64_t k, bool first, float* y,
+                     int64_t y_ld) {
   typename Arch::Acc acc[T][R];
   for (int t = 0; t < T; ++t) {
     for (int r = 0; r < R; ++r) acc[t][r] = Arch::Zero();
@@ -54,6 +60,9 @@ inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, const typenam
       for (int t = 0; t < T; ++t) x_part[t] = Arch::LoadX(x + i * T + t * Arch::kStep, part);
 #pragma GCC unroll 8
       for (int r = 0; r < R; ++r) {
+        if constexpr (kFetch) {
+          if (part == 0) __builtin_prefetch(w + r * w_ld + i + ahead, 0, 2);
+        }
         const typename Arch::WOperand w_part = Arch::LoadW(w + r * w_ld + i, part);
 #pragma GCC unroll 8
         for (int t = 0; t < T; ++t) acc[t][r] = Arch::MulAdd(acc[t][r], w_part, x_part[t]);
@@ -90,6 +99,7 @@ template <class Arch, int R>
 void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t padded_k) {
   using Packed = typename Arch::Packed;
   const auto* w = static_cast<const typename Arch::Weight*>(panel.w) + row * panel.w_ld + k0;
+  const bool last = row + 2 * R > panel.num_rows;  // rows ahead may be another thread's
   const TokenTiles tiles = {panel.num_tokens, Arch::kTokens};
   const int64_t count = tiles.Count();
   for (int64_t i = 0; i < count; ++i) {
@@ -97,7 +107,9 @@ void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t 
     const Packed* x = static_cast<const Packed*>(panel.x) + t * padded_k + k0 * tokens;
     float* y = panel.y + t * panel.y_ld + row;
     const auto dot = [&]<int kRows, int T>(int64_t r) {
-      DotBlock<Arch, kRows, T>(w + r * panel.w_ld, panel.w_ld, x, k, k0 == 0, y + r, panel.y_ld);
+      const auto block = i < kFetchingTiles && !last ? DotBlock<Arch, kRows, T, true>
+                                                     : DotBlock<Arch, kRows, T, false>;
+      block(w + r * panel.w_ld, panel.w_ld, R * panel.w_ld, x, k, k0 == 0, y + r, panel.y_ld);
     };
     if (tokens == 1) {
       dot.template operator()<R, 1>(0);

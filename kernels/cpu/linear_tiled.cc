@@ -13,8 +13,10 @@ namespace {
 // Tokens that are packed at a time: at K = 2048 in bf16 768 KiB, which leaves room for the weights
 // in an L2 of 1–2 MiB. A multiple of every path's tile.
 constexpr int64_t kTokenBlock = 192;
-// Weights that a thread takes at a time: long enough to stream, short enough to share out.
-constexpr int64_t kChunkBytes = 128 * 1024;
+// Weights that a thread takes at a time: long enough to stream, short enough to share out. The
+// first rows of a chunk are not fetched ahead, so a large matrix goes in large chunks.
+constexpr int64_t kLeastChunkBytes = 128 * 1024, kMostChunkBytes = 512 * 1024;
+constexpr int64_t kChunks = 32;  // of a matrix between these
 // Rows of a chunk come in whole tiles of every path.
 constexpr int64_t kChunkRows = 8;
 
@@ -74,7 +76,9 @@ void RunBlock(const Context& context, const CpuKernels& kernels, const PackedBlo
   const LinearArgs& args = block.args;
   const auto element_bytes = static_cast<int64_t>(SizeOf(DotType(args.w)));
   const int64_t row_bytes = std::max<int64_t>(1, args.w.cols * element_bytes);
-  const int64_t rows = std::max<int64_t>(1, kChunkBytes / row_bytes / kChunkRows) * kChunkRows;
+  const int64_t chunk_bytes =
+      std::clamp(args.batch * args.w.rows * row_bytes / kChunks, kLeastChunkBytes, kMostChunkBytes);
+  const int64_t rows = std::max<int64_t>(1, chunk_bytes / row_bytes / kChunkRows) * kChunkRows;
   const int64_t chunks = CeilDiv(args.w.rows, rows);
   const auto run = [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
