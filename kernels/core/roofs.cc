@@ -34,6 +34,7 @@ __attribute__((target("avx2,fma"))) void FmaChains256() {
       asm volatile("vfmadd231ps %1, %1, %0" : "+x"(acc[j]) : "x"(one));
     }
   }
+#pragma GCC unroll 16
   for (int j = 0; j < kChains; ++j) g_sink = _mm256_cvtss_f32(acc[j]);
 }
 
@@ -46,6 +47,7 @@ __attribute__((target("avx512f"))) void FmaChains512() {
       asm volatile("vfmadd231ps %1, %1, %0" : "+v"(acc[j]) : "v"(one));
     }
   }
+#pragma GCC unroll 16
   for (int j = 0; j < kChains; ++j) g_sink = _mm512_cvtss_f32(acc[j]);
 }
 
@@ -58,6 +60,7 @@ __attribute__((target("avx512f,avx512bf16"))) void DpChains512() {
       asm volatile("vdpbf16ps %1, %1, %0" : "+v"(acc[j]) : "v"(ones));
     }
   }
+#pragma GCC unroll 16
   for (int j = 0; j < kChains; ++j) g_sink = _mm512_cvtss_f32(acc[j]);
 }
 
@@ -71,6 +74,7 @@ void FmaChains128() {
       asm volatile("fmla %0.4s, %1.4s, %1.4s" : "+w"(acc[j]) : "w"(one));
     }
   }
+#pragma GCC unroll 16
   for (int j = 0; j < kChains; ++j) g_sink = vgetq_lane_f32(acc[j], 0);
 }
 #endif

@@ -13,8 +13,8 @@ namespace {
 
 struct Tile256 {
   using Acc = __m256;
-  static constexpr int kRows = 4;
-  static constexpr int kTokens = 2;
+  static constexpr int kRows = 4, kTokens = 2;
+  static constexpr int kTallRows = kRows, kTallTokens = kTokens;
   static Acc Zero() { return _mm256_setzero_ps(); }
   static void ReduceRows(const Acc (&acc)[4], float* sums) {
     _mm_storeu_ps(sums, Sum4(acc[0], acc[1], acc[2], acc[3]));

@@ -13,10 +13,11 @@ namespace {
 
 struct Tile512 {
   using Acc = __m512;
-  static constexpr int kRows = 8;
+  static constexpr int kRows = 4, kTokens = 6;
+  static constexpr int kTallRows = 8, kTallTokens = 3;
   static Acc Zero() { return _mm512_setzero_ps(); }
   static void ReduceRows(const Acc (&acc)[8], float* sums) { _mm256_storeu_ps(sums, Sum8(acc)); }
-  static void ReduceHalf(const Acc (&acc)[4], float* sums) { _mm_storeu_ps(sums, Sum4(acc)); }
+  static void ReduceRows(const Acc (&acc)[4], float* sums) { _mm_storeu_ps(sums, Sum4(acc)); }
   static float Reduce(Acc acc) { return Sum(acc); }
 };
 
@@ -29,7 +30,6 @@ struct DotBf16 : Tile512 {
   using XOperand = __m512;
   static constexpr int kStep = 32;
   static constexpr int kParts = 2;
-  static constexpr int kTokens = 4;
   static __m512 LoadW(const uint16_t* w, int part) {
     const __m512i both = _mm512_loadu_si512(w);
     return _mm512_castsi512_ps(part == 0 ? _mm512_slli_epi32(both, 16)
@@ -54,7 +54,6 @@ struct DotPlain : Tile512 {
   using XOperand = __m512;
   static constexpr int kStep = 16;
   static constexpr int kParts = 1;
-  static constexpr int kTokens = 4;
   static __m512 LoadX(const float* x, int) { return _mm512_loadu_ps(x); }
   static Acc MulAdd(Acc acc, __m512 w, __m512 x) { return _mm512_fmadd_ps(w, x, acc); }
   static void PackStep(const float* x, float* to) { _mm512_storeu_ps(to, _mm512_loadu_ps(x)); }

@@ -3,16 +3,17 @@
 // reason.
 //
 // Arch supplies Weight, Packed (element types), Acc, WOperand, XOperand (registers), kStep
-// (elements of K a step consumes, a divisor of 2048), kRows, kTokens (the tile) and
+// (elements of K a step consumes, a divisor of 2048), kRows, kTokens (the tile), kTallRows,
+// kTallTokens (the tile of few tokens, which reads more rows at once) and
 //   LoadW(const Weight*), LoadX(const Packed*)   one step of one row or token
 //   MulAdd(Acc, WOperand, XOperand)
 //   PackStep(const float* x, Packed* to)         one step of a token
-//   ReduceRows(const Acc (&)[kRows], float*)     the fixed tree, for kRows accumulators at once
-//   ReduceHalf                                   the same for kRows / 2, where kTokens is 4
+//   ReduceRows(const Acc (&)[R], float*)         the fixed tree, for kRows or kTallRows at once
 //   Reduce(Acc)                                  the same tree for one
 #pragma once
 
 #include <cstdint>
+#include <utility>
 
 #include "kernels/cpu/table.h"
 
@@ -83,61 +84,60 @@ inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, int64_t ahead
   }
   for (int t = 0; t < T; ++t) {
     float sums[R];
-    if constexpr (R == Arch::kRows) {
+    if constexpr (R > 1) {
       Arch::ReduceRows(acc[t], sums);
-    } else if constexpr (R > 1) {
-      Arch::ReduceHalf(acc[t], sums);
     } else {
-      for (int r = 0; r < R; ++r) sums[r] = Arch::Reduce(acc[t][r]);
+      sums[0] = Arch::Reduce(acc[t][0]);
     }
     for (int r = 0; r < R; ++r) y[t * y_ld + r] = first ? sums[r] : y[t * y_ld + r] + sums[r];
   }
 }
 
 // R rows against every token, one block of K.
-template <class Arch, int R>
+template <class Arch, int R, int kMostTokens>
 void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t padded_k) {
-  using Packed = typename Arch::Packed;
   const auto* w = static_cast<const typename Arch::Weight*>(panel.w) + row * panel.w_ld + k0;
   const bool last = row + 2 * R > panel.num_rows;  // rows ahead may be another thread's
   const TokenTiles tiles = {panel.num_tokens, Arch::kTokens};
   const int64_t count = tiles.Count();
   for (int64_t i = 0; i < count; ++i) {
     const int64_t t = tiles.First(i), tokens = tiles.First(i + 1) - t;
-    const Packed* x = static_cast<const Packed*>(panel.x) + t * padded_k + k0 * tokens;
+    const auto* x = static_cast<const typename Arch::Packed*>(panel.x) + t * padded_k + k0 * tokens;
     float* y = panel.y + t * panel.y_ld + row;
-    const auto dot = [&]<int kRows, int T>(int64_t r) {
-      const auto block = i < kFetchingTiles && !last ? DotBlock<Arch, kRows, T, true>
-                                                     : DotBlock<Arch, kRows, T, false>;
-      block(w + r * panel.w_ld, panel.w_ld, R * panel.w_ld, x, k, k0 == 0, y + r, panel.y_ld);
+    const auto dot = [&]<int T>() {
+      const auto block =
+          i < kFetchingTiles && !last ? DotBlock<Arch, R, T, true> : DotBlock<Arch, R, T, false>;
+      block(w, panel.w_ld, R * panel.w_ld, x, k, k0 == 0, y, panel.y_ld);
     };
-    if (tokens == 1) {
-      dot.template operator()<R, 1>(0);
-    } else if (tokens == 2) {
-      dot.template operator()<R, 2>(0);
-    } else if constexpr (Arch::kTokens >= 3) {
-      if (tokens == 3) {
-        dot.template operator()<R, 3>(0);
-      } else if constexpr (Arch::kTokens == 4) {  // half the rows: as many registers
-        constexpr int kHalf = R == 1 ? 1 : R / 2;
-        for (int r = 0; r < R; r += kHalf) dot.template operator()<kHalf, 4>(r);
-      }
+    // The T of `tokens`.
+    [&]<int... kLess>(std::integer_sequence<int, kLess...>) {
+      ((tokens == kLess + 1 ? dot.template operator()<kLess + 1>() : void()), ...);
     }
+    (std::make_integer_sequence<int, kMostTokens>());
+  }
+}
+
+// A block of K of every row, R at a time.
+template <class Arch, int R, int kMostTokens>
+void DotAllRows(const DotPanel& panel, int64_t k0, int64_t k, int64_t padded_k) {
+  int64_t row = 0;
+  for (; row + R <= panel.num_rows; row += R) {
+    DotRows<Arch, R, kMostTokens>(panel, row, k0, k, padded_k);
+  }
+  for (; row < panel.num_rows; ++row) {
+    DotRows<Arch, 1, kMostTokens>(panel, row, k0, k, padded_k);
   }
 }
 
 template <class Arch>
 void RunDotPanel(const DotPanel& panel) {
-  static_assert(kDotBlock % Arch::kStep == 0 && kPackAlign % Arch::kStep == 0 &&
-                Arch::kTokens <= 4);
+  static_assert(kDotBlock % Arch::kStep == 0 && kPackAlign % Arch::kStep == 0);
   const int64_t padded_k = (panel.k + kPackAlign - 1) / kPackAlign * kPackAlign;
+  const auto run = panel.num_tokens <= Arch::kTallTokens
+                       ? DotAllRows<Arch, Arch::kTallRows, Arch::kTallTokens>
+                       : DotAllRows<Arch, Arch::kRows, Arch::kTokens>;
   for (int64_t k0 = 0; k0 < panel.k || k0 == 0; k0 += kDotBlock) {
-    const int64_t k = panel.k - k0 < kDotBlock ? panel.k - k0 : kDotBlock;
-    int64_t row = 0;
-    for (; row + Arch::kRows <= panel.num_rows; row += Arch::kRows) {
-      DotRows<Arch, Arch::kRows>(panel, row, k0, k, padded_k);
-    }
-    for (; row < panel.num_rows; ++row) DotRows<Arch, 1>(panel, row, k0, k, padded_k);
+    run(panel, k0, panel.k - k0 < kDotBlock ? panel.k - k0 : kDotBlock, padded_k);
   }
   if (panel.bias == nullptr) return;
   for (int64_t t = 0; t < panel.num_tokens; ++t) {

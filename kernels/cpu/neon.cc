@@ -17,8 +17,8 @@ struct Tile128 {
   using WOperand = float32x4_t;
   using XOperand = float32x4_t;
   using Packed = float;
-  static constexpr int kRows = 4;
-  static constexpr int kTokens = 3;
+  static constexpr int kRows = 4, kTokens = 3;
+  static constexpr int kTallRows = kRows, kTallTokens = kTokens;
   static Acc Zero() { return vdupq_n_f32(0); }
   static Acc MulAdd(Acc acc, float32x4_t w, float32x4_t x) { return vfmaq_f32(acc, w, x); }
   static void ReduceRows(const Acc (&acc)[4], float* sums) {

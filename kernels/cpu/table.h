@@ -26,20 +26,18 @@ struct DotPanel {
   const float* bias = nullptr;  // [num_rows] or null
 };
 
-// How a run of tokens is cut into tiles of at most `most` tokens. All are full but the last, except
-// that paths with tiles of four take threes and end on a four where a single token would be left: a
-// tile of one costs as many loads of weights as a full one.
+// How a run of tokens is cut into tiles of at most `most` tokens: as few as can be, and as equal,
+// since a small tile costs as many loads of weights as a full one.
 struct TokenTiles {
   int64_t num_tokens;
   int64_t most;
 
-  int64_t Size() const { return most < 3 ? most : 3; }
-  int64_t Count() const {
-    const bool ends_on_four = most == 4 && num_tokens % 3 == 1 && num_tokens > 1;
-    return (num_tokens + Size() - 1) / Size() - (ends_on_four ? 1 : 0);
+  int64_t Count() const { return (num_tokens + most - 1) / most; }
+  // The first token of tile i; of tile Count(), the end. REQUIRES: num_tokens > 0.
+  int64_t First(int64_t i) const {
+    const int64_t count = Count(), longer = num_tokens % count;
+    return i * (num_tokens / count) + (i < longer ? i : longer);
   }
-  // The first token of tile i; of tile Count(), the end.
-  int64_t First(int64_t i) const { return i == Count() ? num_tokens : i * Size(); }
 };
 
 // Dot products of one weight dtype. An output is one vector accumulator carried along a block of K
