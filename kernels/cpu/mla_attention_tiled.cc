@@ -250,13 +250,15 @@ void Attention::RunItem(const Item& item) const {
     kernels_.pack_query(shape_, args_.q.row(FirstRow(block, token)), args_.q.ld,
                         buffers.queries + token * query_bytes_);
   }
+  float* total = states + 2 * states_floats;
   if (block.part_tokens != 0) {
     const int64_t begin = item.part * block.part_tokens;
     RunContext(block, begin, std::min(begin + block.part_tokens, block.ContextEnd()), buffers,
-               partial_states_ + (block.first_state + item.part * tokens) * state_floats_);
+               total);
+    std::copy_n(total, states_floats,
+                partial_states_ + (block.first_state + item.part * tokens) * state_floats_);
     return;
   }
-  float* total = states + 2 * states_floats;
   RunContext(block, 0, block.ContextEnd(), buffers, total);
   for (int64_t token = 0; token < tokens; ++token) {
     kernels_.finish(shape_, StateAt(total, token), args_.out.row(FirstRow(block, token)),
