@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Checks the direction of includes (architecture: server → engine → cache → kernels; down only).
 
-Each folder may include itself and what its row lists. Besides: CUDA headers appear only under
-kernels/cuda/, protobuf and gRPC headers only under server/ (and tests), and the scheduler includes
+Each folder may include itself and what its row lists. Besides: CUDA headers, and ours that include them
+(.cuh), appear only under kernels/cuda/, in tests and benchmarks too; protobuf and gRPC headers only under server/ (and tests), and the scheduler includes
 neither model nor device. Prints every violation and exits 1 when there is one.
 """
 import pathlib
@@ -23,7 +23,8 @@ ENGINE = {
 }
 INCLUDE = re.compile(r'^\s*#\s*include\s+(?:"([^"]+)"|<([^>]+)>)')
 RPC = re.compile(r"^(grpc|grpcpp|google/protobuf|latentd/v1)/")
-CUDA = re.compile(r"^(cuda|cublas|cute|cutlass)")
+CUDA = re.compile(r"^(cuda|cublas|cute|cutlass|nccl|nv|cub/|thrust/|cooperative_groups|crt/|mma\.h"
+                  r"|device_|vector_types|vector_functions|driver_types|sm_\d)|\.cuh$")
 
 
 def folder(path):
@@ -48,7 +49,7 @@ def allowed(source, target):
 
 def main():
     problems = []
-    for layer in LAYERS:
+    for layer in LAYERS + sorted(ABOVE):
         for path in sorted((ROOT / layer).rglob("*")):
             if path.suffix not in {".h", ".cc", ".cu", ".cuh"}:
                 continue
@@ -59,10 +60,12 @@ def main():
                     continue
                 target = match.group(1) or match.group(2)
                 where = f"{source}:{number}: includes {target}"
-                if RPC.match(target) and layer != "server":
-                    problems.append(f"{where}: protobuf and gRPC belong to server/")
-                elif CUDA.match(target) and not source.startswith("kernels/cuda/"):
+                if CUDA.search(target) and not source.startswith("kernels/cuda/"):
                     problems.append(f"{where}: CUDA belongs to kernels/cuda/")
+                elif layer in ABOVE:
+                    continue
+                elif RPC.match(target) and layer != "server":
+                    problems.append(f"{where}: protobuf and gRPC belong to server/")
                 elif match.group(1) and not RPC.match(target) and not allowed(source, target):
                     problems.append(f"{where}: points up or sideways")
     print("\n".join(problems) if problems else "include layers: clean")
