@@ -1,0 +1,73 @@
+// Which block of threads computes what in a launch of the decode attention: pure host functions.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <vector>
+
+#include "kernels/cuda/host_device.h"
+#include "kernels/mla_attention.h"
+
+namespace latentd::cuda {
+
+// Up to 64 query rows of one sequence over one aligned span of its tokens. Read by the device.
+struct DecodeItem {
+  int32_t sequence;        // row of the block tables
+  int32_t q_row;           // first row of q and out
+  int32_t num_rows;        // 1…64
+  int32_t first_row;       // of these rows within the sequence's num_tokens · H
+  int32_t first_position;  // of the sequence's first query token
+  int32_t first_token;     // multiple of 512
+  int32_t end_token;       // exclusive: the span's end, or what the last row may see
+  int32_t slot;            // its partial sum
+};
+
+// The rows of one tile and the partial sums that make their output, in token order.
+struct DecodeRowTile {
+  int32_t q_row;
+  int32_t num_rows;
+  int32_t first_slot;
+  int32_t num_slots;
+};
+
+struct DecodePlan {
+  int64_t span_tokens =
+      kUnitTokens;                // of an item: kUnitTokens or kGroupTokens; no bit depends on it
+  std::vector<DecodeItem> items;  // thread block i takes items i, i + num_ctas, …
+  std::vector<DecodeRowTile> row_tiles;
+  int32_t num_slots = 0;
+  int32_t slot_rows = 0;  // rows of the largest tile
+  int32_t num_ctas = 0;
+};
+
+// How many tokens row `row` of a sequence may see.
+LATENTD_HD constexpr int VisibleTokens(int first_position, int row, int num_heads) {
+  return first_position + row / num_heads + 1;
+}
+LATENTD_HD constexpr int KvGroupOfRow(int row, int num_heads, int num_kv_groups) {
+  return row % num_heads * num_kv_groups / num_heads;
+}
+
+// A slot is [slot_rows][SlotRowFloats]: the sums of a row's lanes, its largest score, the sum of
+// its weights, and two floats that keep rows aligned to 16 bytes.
+LATENTD_HD constexpr int64_t SlotRowFloats(int64_t row_latent) { return row_latent + 4; }
+
+// What an item costs beyond its tiles, in tiles: queries in, first tile's latency, partial sum out.
+// A published kernel's scheduler counts 7.5 µs of these to 3 µs a tile; not measured here.
+constexpr int64_t kItemOverheadTiles = 2;
+
+// Tiles (and overheads) of the thread block that has most to do.
+int64_t Makespan(std::span<const DecodeItem> items, int64_t num_ctas);
+
+// One thread block on each processor, or fewer when there is less to do.
+int32_t ChooseNumCtas(int64_t num_items, int num_processors);
+
+// Items of the given span. REQUIRES: span_tokens is kUnitTokens or kGroupTokens; positions below
+// 2³¹; sequences without tokens make no item.
+DecodePlan PlanDecodeWith(std::span<const AttentionSequence> sequences, int num_heads,
+                          int num_processors, int64_t span_tokens);
+// The span with the smaller makespan; whole groups when equal, as they have fewer partial sums.
+DecodePlan PlanDecode(std::span<const AttentionSequence> sequences, int num_heads,
+                      int num_processors);
+
+}  // namespace latentd::cuda
