@@ -1,0 +1,210 @@
+// The decode attention of mla_decode.h.
+//
+// A query row costs, per cached token, 2·(r_w + d_r) FLOP for q·k and 2·r_w for p·c; a token is
+// 2·(r_w + d_r) bytes, and 4·G more with key norm. With r_w = 512, d_r = 64 and R rows that is
+//   2176·R FLOP and 1152 + 4·G bytes, so 1.89·R FLOP per byte.
+// The chips turn from memory-bound to compute-bound between 184 FLOP per byte (H200, measured
+// rates: 790 TFLOP/s, 4.3 TB/s) and 295 (H100, its data sheet). So one tile of 64 rows (121 FLOP
+// per byte) is bound by memory: 0.27 ns a token on the H200, against 0.18 ns for the products.
+// Fewer rows take a tile's time on the matrix units all the same. 128 rows are two tiles that read
+// the same tokens, the second from L2, and are bound by the products: 0.35 ns.
+// By clocks of one processor: the products of a 64 × 64 tile take 2176 (2048 multiply-adds a
+// clock), its bytes 4070 at 1.8 GHz, its exponentials 256. The softmax stands between S and P·C of
+// one tile, and only what warpgroup 1 has left of the tile before runs beside it: some 700 clocks
+// with empty matrix units (estimated). Below the bytes that costs nothing; with 128 rows it leaves
+// about three quarters of the matrix rate, and more needs two tiles in turn.
+//
+// A thread block works on 64 rows and one span of tokens (decode_plan.h):
+//   warpgroup 0     S = Q·Cᵀ, softmax, P to shared memory, its half of O += P·C
+//   warpgroup 1     the other half of O += P·C, while warpgroup 0 is at the next S
+//   warpgroup 2     one thread copies queries and 64-token tiles into a ring, by TMA
+// The 64 × 512 fp32 output is half of the register file: 128 registers in each consumer thread, and
+// the scores 32 more in warpgroup 0. Three warpgroups begin with 168 registers a thread, so the
+// third hands its own to the others (240). There is no room for a second accumulator: an item that
+// is a group folds its units in its own slot of global memory (L2), where each thread reads back
+// only what it wrote. That is 8·r_w bytes of L2 traffic per row and 512 tokens, 8 bytes per row and
+// token, and four round trips of waiting for each unit after an item's first.
+#include "kernels/cuda/mla_decode.cuh"
+
+#include "kernels/cuda/check.cuh"
+#include "kernels/cuda/decode_output.cuh"
+#include "kernels/cuda/decode_ring.cuh"
+#include "kernels/cuda/decode_scores.cuh"
+
+namespace latentd::cuda {
+namespace {
+
+constexpr int kDecodeThreads = 384;
+constexpr int kTilesPerUnit = static_cast<int>(kUnitTokens) / kTileRows;
+
+__device__ float* SlotOf(const DecodeParams& params, const DecodeItem& item, int64_t row_floats) {
+  return params.partials + static_cast<int64_t>(item.slot) * params.slot_rows * row_floats;
+}
+
+template <int kLatentChunks>
+__device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, float* largest_of_row,
+                                const Barriers& barriers) {
+  constexpr DecodeLayout kLayout(kLatentChunks);
+  constexpr int kColumns = kLayout.NumChunks(0) * kChunkLanes;
+  constexpr int64_t kRowFloats = SlotRowFloats(kLatentChunks * kChunkLanes);
+  const int thread = static_cast<int>(threadIdx.x);
+  const uint32_t weights_tile = shared + kLayout.Probabilities();
+  const int tile_bytes = (kLatentChunks + (params.has_rope ? 1 : 0)) * kChunkBytes;
+  uint32_t n = 0, num_items = 0;
+  Output<kColumns> output;
+  for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
+       i += static_cast<int>(gridDim.x)) {
+    const DecodeItem item = params.items[i];
+    const ThreadRows rows(item, thread);
+    float* slot = SlotOf(params, item, kRowFloats);
+    RowSums sums;
+    BarrierWait(barriers.queries_full(), num_items++ & 1);
+    const int num_tiles = NumTiles(item);
+    for (int unit = 0; unit < num_tiles; unit += kTilesPerUnit) {
+      output.Clear();
+      for (int tile = unit; tile < min(unit + kTilesPerUnit, num_tiles); ++tile, ++n) {
+        const RingPlace<kLayout.num_stages> place(n);
+        const uint32_t stage = shared + kLayout.Stage(place.stage, 0);
+        const int first_token = item.first_token + tile * kTileRows;
+        BarrierWait(barriers.full(place.stage), place.parity);
+        if (item.end_token - first_token < kTileRows) {
+          ZeroSlots(stage, tile_bytes, item.end_token - first_token, thread);
+        }
+        float scores[kScoreRegisters], largest[2], correction[2];
+        MakeScores<kLatentChunks>(params, item, first_token, rows, shared, stage, thread, scores);
+        if (tile + 1 == num_tiles) WarpArrive(barriers.queries_empty());
+        MaskScores(params, item, first_token, rows, thread, scores, largest);
+        TileStep steps[2];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          steps[half] = StepTile(sums.largest[half], largest[half]);
+          sums.largest[half] = steps[half].largest;
+          correction[half] = steps[half].correction;
+        }
+        BarrierWait(barriers.weights_empty(), (n & 1) ^ 1);
+        WriteWeights(scores, steps, weights_tile, thread, sums);
+        if (thread % 4 == 0) {
+          largest_of_row[rows.row[0]] = steps[0].largest;
+          largest_of_row[rows.row[1]] = steps[1].largest;
+        }
+        SharedFence();
+        BarrierArrive(barriers.weights_full());
+        if constexpr (kColumns > 0) {
+          output.Correct(correction);
+          BarrierWait(barriers.weights_full(), n & 1);
+          MultiplyValues<kColumns>(weights_tile, stage, output.sums);
+        }
+        WarpArrive(barriers.weights_empty());
+        WarpArrive(barriers.empty(place.stage));
+      }
+      FoldWeights weights[2];
+      sums.template EndUnit<true>(weights);
+      output.FoldInto(slot, kRowFloats, rows, weights, unit == 0, thread);
+    }
+#pragma unroll
+    for (int half = 0; half < 2; ++half) {
+      if (thread % 4 != 0 || !rows.exists[half]) continue;
+      float* stats = slot + rows.row[half] * kRowFloats + kLatentChunks * kChunkLanes;
+      stats[0] = sums.group_largest[half];
+      stats[1] = sums.group_sum[half];
+    }
+  }
+}
+
+template <int kLatentChunks>
+__device__ void Consume(const DecodeParams& params, uint32_t shared, const float* largest_of_row,
+                        const Barriers& barriers) {
+  constexpr DecodeLayout kLayout(kLatentChunks);
+  constexpr int kColumns = kLayout.NumChunks(1) * kChunkLanes;
+  constexpr int64_t kRowFloats = SlotRowFloats(kLatentChunks * kChunkLanes);
+  const int thread = static_cast<int>(threadIdx.x) - 128;
+  uint32_t n = 0;
+  Output<kColumns> output;
+  for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
+       i += static_cast<int>(gridDim.x)) {
+    const DecodeItem item = params.items[i];
+    const ThreadRows rows(item, thread);
+    float* slot = SlotOf(params, item, kRowFloats) + kLayout.FirstChunk(1) * kChunkLanes;
+    RowSums sums;
+    const int num_tiles = NumTiles(item);
+    for (int unit = 0; unit < num_tiles; unit += kTilesPerUnit) {
+      output.Clear();
+      for (int tile = unit; tile < min(unit + kTilesPerUnit, num_tiles); ++tile, ++n) {
+        const RingPlace<kLayout.num_stages> place(n);
+        BarrierWait(barriers.full(place.stage), place.parity);
+        BarrierWait(barriers.weights_full(), n & 1);
+        float correction[2];
+#pragma unroll
+        for (int half = 0; half < 2; ++half) {
+          // The largest score already holds the tile's, so this is warpgroup 0's step once more.
+          const TileStep step = StepTile(sums.largest[half], largest_of_row[rows.row[half]]);
+          sums.largest[half] = step.largest;
+          correction[half] = step.correction;
+        }
+        output.Correct(correction);
+        MultiplyValues<kColumns>(shared + kLayout.Probabilities(),
+                                 shared + kLayout.Stage(place.stage, kLayout.FirstChunk(1)),
+                                 output.sums);
+        WarpArrive(barriers.weights_empty());
+        WarpArrive(barriers.empty(place.stage));
+      }
+      FoldWeights weights[2];
+      sums.template EndUnit<false>(weights);
+      output.FoldInto(slot, kRowFloats, rows, weights, unit == 0, thread);
+    }
+  }
+}
+
+template <int kLatentChunks>
+__global__ void __launch_bounds__(kDecodeThreads, 1)
+    MlaDecodeKernel(const __grid_constant__ CUtensorMap q_map,
+                    const __grid_constant__ CUtensorMap latent_map,
+                    const __grid_constant__ DecodeParams params) {
+  extern __shared__ __align__(1024) uint8_t memory[];
+  constexpr DecodeLayout kLayout(kLatentChunks);
+  static_assert(kLayout.num_stages >= 2 && kLayout.Bytes() <= kSharedBytes);
+  static_assert(kLayout.Barriers() + 32 + 16 * kLayout.num_stages <= kLayout.Bytes());
+  const uint32_t shared = SharedAddress(memory);
+  const Barriers barriers{shared + kLayout.Barriers()};
+  auto* largest_of_row = reinterpret_cast<float*>(memory + kLayout.Largest());
+  if (threadIdx.x == 0) {
+    if (shared % 1024 != 0) __trap();  // the swizzle's pattern is one of addresses
+    InitBarriers(barriers, kLayout.num_stages);
+  }
+  __syncthreads();
+
+  const int warp = static_cast<int>(threadIdx.x) / 32;
+  if (warp >= 2 * kWarpsOfGroup) {
+    LowerRegisters();
+    if (threadIdx.x == 2 * 128)
+      Produce<kLatentChunks>(&q_map, &latent_map, params, shared, barriers);
+  } else if (warp < kWarpsOfGroup) {
+    RaiseRegisters();
+    ConsumeAndScore<kLatentChunks>(params, shared, largest_of_row, barriers);
+  } else {
+    RaiseRegisters();
+    Consume<kLatentChunks>(params, shared, largest_of_row, barriers);
+  }
+}
+
+template <int kLatentChunks>
+void Launch(cudaStream_t stream, int num_ctas, const CUtensorMap& q_map,
+            const CUtensorMap& latent_map, const DecodeParams& params) {
+  constexpr int kBytes = DecodeLayout(kLatentChunks).Bytes();
+  const auto kernel = &MlaDecodeKernel<kLatentChunks>;
+  LATENTD_CUDA_CHECK(
+      cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
+  kernel<<<num_ctas, kDecodeThreads, kBytes, stream>>>(q_map, latent_map, params);
+  LATENTD_CUDA_CHECK(cudaGetLastError());
+}
+
+}  // namespace
+
+void LaunchMlaDecode(cudaStream_t stream, int latent_chunks, int num_ctas, const CUtensorMap& q_map,
+                     const CUtensorMap& latent_map, const DecodeParams& params) {
+  constexpr decltype(&Launch<1>) kLaunch[] = {Launch<1>, Launch<2>, Launch<3>, Launch<4>,
+                                              Launch<5>, Launch<6>, Launch<7>, Launch<8>};
+  kLaunch[latent_chunks - 1](stream, num_ctas, q_map, latent_map, params);
+}
+
+}  // namespace latentd::cuda
