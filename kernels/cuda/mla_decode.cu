@@ -34,7 +34,7 @@
 namespace latentd::cuda {
 namespace {
 
-constexpr int kDecodeThreads = 384;
+constexpr int kDecodeThreads = 3 * kThreadsOfGroup;
 constexpr int kTilesPerUnit = static_cast<int>(kUnitTokens) / kTileRows;
 
 __device__ float* SlotOf(const DecodeParams& params, const DecodeItem& item, int64_t row_floats) {
@@ -58,21 +58,21 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
     const ThreadRows rows(item, thread);
     float* slot = SlotOf(params, item, kRowFloats);
     RowSums sums;
-    BarrierWait(barriers.queries_full(), num_items++ & 1);
+    BarrierWait(barriers[kQueriesFull], FullParity(num_items++));
     const int num_tiles = NumTiles(item);
     for (int unit = 0; unit < num_tiles; unit += kTilesPerUnit) {
       output.Clear();
       for (int tile = unit; tile < min(unit + kTilesPerUnit, num_tiles); ++tile, ++n) {
-        const RingPlace<kLayout.num_stages> place(n);
+        const RingPlace place = PlaceInRing(n, kLayout.num_stages);
         const uint32_t stage = shared + kLayout.Stage(place.stage, 0);
         const int first_token = item.first_token + tile * kTileRows;
-        BarrierWait(barriers.full(place.stage), place.parity);
+        BarrierWait(barriers[StageFull(place.stage)], FullParity(place.use));
         if (item.end_token - first_token < kTileRows) {
           ZeroSlots(stage, tile_bytes, item.end_token - first_token, thread);
         }
         float scores[kScoreRegisters], largest[2], correction[2];
         MakeScores<kLatentChunks>(params, item, first_token, rows, shared, stage, thread, scores);
-        if (tile + 1 == num_tiles) WarpArrive(barriers.queries_empty());
+        if (tile + 1 == num_tiles) WarpArrive(barriers[kQueriesEmpty]);
         MaskScores(params, item, first_token, rows, thread, scores, largest);
         TileStep steps[2];
 #pragma unroll
@@ -81,21 +81,21 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
           sums.largest[half] = steps[half].largest;
           correction[half] = steps[half].correction;
         }
-        BarrierWait(barriers.weights_empty(), (n & 1) ^ 1);
+        BarrierWait(barriers[kWeightsEmpty], EmptyParity(n));
         WriteWeights(scores, steps, weights_tile, thread, sums);
         if (thread % 4 == 0) {
           largest_of_row[rows.row[0]] = steps[0].largest;
           largest_of_row[rows.row[1]] = steps[1].largest;
         }
         SharedFence();
-        BarrierArrive(barriers.weights_full());
+        BarrierArrive(barriers[kWeightsFull]);
         if constexpr (kColumns > 0) {
           output.Correct(correction);
-          BarrierWait(barriers.weights_full(), n & 1);
+          BarrierWait(barriers[kWeightsFull], FullParity(n));
           MultiplyValues<kColumns>(weights_tile, stage, output.sums);
         }
-        WarpArrive(barriers.weights_empty());
-        WarpArrive(barriers.empty(place.stage));
+        WarpArrive(barriers[kWeightsEmpty]);
+        WarpArrive(barriers[StageEmpty(place.stage)]);
       }
       FoldWeights weights[2];
       sums.template EndUnit<true>(weights);
@@ -117,7 +117,7 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
   constexpr DecodeLayout kLayout(kLatentChunks);
   constexpr int kColumns = kLayout.NumChunks(1) * kChunkLanes;
   constexpr int64_t kRowFloats = SlotRowFloats(kLatentChunks * kChunkLanes);
-  const int thread = static_cast<int>(threadIdx.x) - 128;
+  const int thread = static_cast<int>(threadIdx.x) - kThreadsOfGroup;
   uint32_t n = 0;
   Output<kColumns> output;
   for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
@@ -130,9 +130,9 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
     for (int unit = 0; unit < num_tiles; unit += kTilesPerUnit) {
       output.Clear();
       for (int tile = unit; tile < min(unit + kTilesPerUnit, num_tiles); ++tile, ++n) {
-        const RingPlace<kLayout.num_stages> place(n);
-        BarrierWait(barriers.full(place.stage), place.parity);
-        BarrierWait(barriers.weights_full(), n & 1);
+        const RingPlace place = PlaceInRing(n, kLayout.num_stages);
+        BarrierWait(barriers[StageFull(place.stage)], FullParity(place.use));
+        BarrierWait(barriers[kWeightsFull], FullParity(n));
         float correction[2];
 #pragma unroll
         for (int half = 0; half < 2; ++half) {
@@ -145,8 +145,8 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
         MultiplyValues<kColumns>(shared + kLayout.Probabilities(),
                                  shared + kLayout.Stage(place.stage, kLayout.FirstChunk(1)),
                                  output.sums);
-        WarpArrive(barriers.weights_empty());
-        WarpArrive(barriers.empty(place.stage));
+        WarpArrive(barriers[kWeightsEmpty]);
+        WarpArrive(barriers[StageEmpty(place.stage)]);
       }
       FoldWeights weights[2];
       sums.template EndUnit<false>(weights);
@@ -163,7 +163,7 @@ __global__ void __launch_bounds__(kDecodeThreads, 1)
   extern __shared__ __align__(1024) uint8_t memory[];
   constexpr DecodeLayout kLayout(kLatentChunks);
   static_assert(kLayout.num_stages >= 2 && kLayout.Bytes() <= kSharedBytes);
-  static_assert(kLayout.Barriers() + 32 + 16 * kLayout.num_stages <= kLayout.Bytes());
+  static_assert(kLayout.Barriers() + 8 * NumBarriers(kLayout.num_stages) <= kLayout.Bytes());
   const uint32_t shared = SharedAddress(memory);
   const Barriers barriers{shared + kLayout.Barriers()};
   auto* largest_of_row = reinterpret_cast<float*>(memory + kLayout.Largest());
@@ -176,7 +176,7 @@ __global__ void __launch_bounds__(kDecodeThreads, 1)
   const int warp = static_cast<int>(threadIdx.x) / 32;
   if (warp >= 2 * kWarpsOfGroup) {
     LowerRegisters();
-    if (threadIdx.x == 2 * 128)
+    if (threadIdx.x == 2 * kThreadsOfGroup)
       Produce<kLatentChunks>(&q_map, &latent_map, params, shared, barriers);
   } else if (warp < kWarpsOfGroup) {
     RaiseRegisters();

@@ -7,7 +7,7 @@
 namespace latentd::cuda {
 
 // As MlaDecode, with every pointer in host memory. Thread blocks run one after the other, and the
-// roles of one take turns tile by tile: what is not shown is that the barriers keep them apart.
+// roles of one take turns tile by tile: decode_protocol_test.cc is about the barriers.
 void EmulateMlaDecode(const MlaDecodeArgs& args);
 
 }  // namespace latentd::cuda
