@@ -30,7 +30,7 @@ def our_steps(port, ids):
 
 
 def their_step(port, ids):
-    body = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": TOP}
+    body = {"prompt": ids, "n_predict": 1, "temperature": 0, "n_probs": TOP, "cache_prompt": True}
     reply = json.loads(servers.post(port, "/completion", json.dumps(body)))
     best = reply["completion_probabilities"][0]["top_logprobs"]
     return {bytes(entry["bytes"]).decode(errors="replace"): entry["logprob"] for entry in best}

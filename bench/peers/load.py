@@ -3,12 +3,14 @@
 import dataclasses
 import http.client
 import json
+import os
 import random
 import statistics
 import threading
 import time
 
 FIRST_WORD = 262  # ids below it are special tokens and single bytes, whose text may come late
+LEAST_PIECES = 0.9  # of text, for each token: with fewer, a gap between pieces is not one between tokens
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,14 +23,16 @@ class Load:
 
     @property
     def name(self):
-        return f"{self.clients} client{'s' * (self.clients > 1)}, {self.prompt_tokens} in + {self.new_tokens} out"
+        clients = f"{self.clients} client{'s' * (self.clients > 1)}"
+        times = f"{self.requests} × " if self.requests > 1 else ""
+        return f"{clients}, {times}{self.prompt_tokens} in + {self.new_tokens} out"
 
 
 @dataclasses.dataclass
 class Seen:
     sent: float
     arrivals: list  # seconds, one for each piece of text
-    tokens: int     # by the server's own usage
+    usage: dict     # as the server counts
 
 
 def prompt(vocab_size, length, seed):
@@ -46,7 +50,7 @@ def complete(port, ids, new_tokens):
     reply = connection.getresponse()
     if reply.status != 200:
         raise RuntimeError(f"HTTP {reply.status}: {reply.read()[:500]}")
-    seen = Seen(sent, [], 0)
+    seen = Seen(sent, [], {})
     for line in reply:
         if not line.startswith(b"data: {"):
             continue
@@ -56,11 +60,21 @@ def complete(port, ids, new_tokens):
             raise RuntimeError(str(event["error"]))
         if any(choice["text"] for choice in event["choices"]):
             seen.arrivals.append(now)
-        seen.tokens = (event.get("usage") or {}).get("completion_tokens", seen.tokens)
+        seen.usage = event.get("usage") or seen.usage
     connection.close()
-    if seen.tokens != new_tokens:
-        raise RuntimeError(f"{seen.tokens} tokens came instead of {new_tokens}")
+    check(seen, len(ids), new_tokens)
     return seen
+
+
+def check(seen, prompt_tokens, new_tokens):
+    """Did the server do the work that it was asked for, all of it, and send each token when it had it?"""
+    for what, expected in (("prompt_tokens", prompt_tokens), ("completion_tokens", new_tokens)):
+        if seen.usage.get(what) != expected:
+            raise RuntimeError(f"{what} is {seen.usage.get(what)} instead of {expected}")
+    if reused := (seen.usage.get("prompt_tokens_details") or {}).get("cached_tokens"):
+        raise RuntimeError(f"{reused} prompt tokens came from a cache")
+    if len(seen.arrivals) < LEAST_PIECES * new_tokens:
+        raise RuntimeError(f"{new_tokens} tokens came in {len(seen.arrivals)} pieces")
 
 
 def quantile(values, share):
@@ -69,8 +83,9 @@ def quantile(values, share):
 
 
 def run(port, load, vocab_size, seed):
-    """Figures of the whole load: tokens/s from the first request sent to the last text, and latencies in ms."""
+    """Figures of the whole load, and the generator's own share of all processors while it ran."""
     seen, failures = [], []
+    begin, begin_busy = time.perf_counter(), time.process_time()
 
     def client(number):
         try:
@@ -87,9 +102,15 @@ def run(port, load, vocab_size, seed):
         thread.join()
     if failures:
         raise failures[0]
+    passed = (time.perf_counter() - begin) * os.cpu_count()
+    return {**figures(seen), "generator_share": (time.process_time() - begin_busy) / passed}
+
+
+def figures(seen):
+    """Tokens/s from the first request sent to the last text, and latencies in ms."""
     first = [one.arrivals[0] - one.sent for one in seen]
     gaps = [b - a for one in seen for a, b in zip(one.arrivals, one.arrivals[1:])]
     seconds = max(one.arrivals[-1] for one in seen) - min(one.sent for one in seen)
-    return {"tokens_per_second": sum(one.tokens for one in seen) / seconds,
+    return {"tokens_per_second": sum(one.usage["completion_tokens"] for one in seen) / seconds,
             "ttft_p50_ms": 1e3 * statistics.median(first), "ttft_p99_ms": 1e3 * quantile(first, 0.99),
             "itl_p50_ms": 1e3 * statistics.median(gaps), "itl_p99_ms": 1e3 * quantile(gaps, 0.99)}

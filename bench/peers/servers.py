@@ -38,7 +38,11 @@ def running(contestant, clients, context, log):
             yield port
         finally:
             process.terminate()
-            process.wait()
+            try:
+                process.wait(60)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def post(port, path, body):
