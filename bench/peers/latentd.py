@@ -29,6 +29,16 @@ class Latentd:
         """Figures of `new` tokens of one sequence after `depth`: a prompt at once, or one by one."""
         return figures(self.single_command(new, depth, kind), kind)
 
+    def kept_command(self, new, depth):
+        return [*self.batch_command(1, new, depth), "--synthetic-cache"]
+
+    def kept(self, new, depth):
+        """The same as single's decode, over a cache of random latents, which costs the same."""
+        return figures(self.kept_command(new, depth), "decode")
+
+    def release(self):
+        """Nothing is kept."""
+
     def batch_command(self, batch, new, depth):
         """`bench` repeats a step at one depth: the middle of those that llama.cpp walks through."""
         return self._bench_command(depth + new // 2, 1, batch)
@@ -38,16 +48,27 @@ class Latentd:
         return figures(self.batch_command(batch, new, depth), "decode")
 
     def serve_command(self, port, clients, context):
-        """Room for every client at once, in whole blocks."""
+        """Room for every client at once, in whole blocks. Strict, whatever LATENTD_DETERMINISM says."""
         return [self.program, "serve", *self.common, "--http", f"127.0.0.1:{port}", "--grpc", "127.0.0.1:0",
-                "--cache-tokens", str(clients * (context + BLOCK_TOKENS))]
+                "--determinism", "strict", "--cache-tokens", str(clients * (context + BLOCK_TOKENS))]
 
 
 def figures(command, kind):
     """tokens/s, and how much of the machine's roof in the same run that is."""
     report = json.loads(output(command))
     [row] = [row for row in report["rows"] if row["kind"] == kind]
-    rounds = report["roofs"][0]["rounds"]
     return {"tokens_per_second": row["tokens_per_second"], "share_of_roof": row["share_of_roof"],
-            "roof_gb_per_second": statistics.median(one["read_bytes_per_second"] for one in rounds) / 1e9,
+            **roofs_of(report)}
+
+
+def roofs_of(report):
+    rounds = report["roofs"][0]["rounds"]
+    return {"roof_gb_per_second": statistics.median(one["read_bytes_per_second"] for one in rounds) / 1e9,
             "roof_tflops": statistics.median(one["flops_per_second"] for one in rounds) / 1e12}
+
+
+def measure_roofs(program, threads):
+    """({roof_gb_per_second, roof_tflops} of this machine now, the program's build as text): on a small model."""
+    report = json.loads(output([program, "bench", "--model", "models/demo", "--threads", str(threads), "--repeat", "3",
+                                "--json", "--depth", "0", "--prefill", "1", "--batch", "1"]))
+    return roofs_of(report), report["build"]

@@ -26,6 +26,15 @@ class Transformers:
     def single(self, new, depth, kind):
         return {"tokens_per_second": float(output(list(map(str, self.single_command(new, depth, kind)))))}
 
+    def kept_command(self, new, depth):
+        return self.single_command(new, depth, "decode")
+
+    def kept(self, new, depth):
+        return self.single(new, depth, "decode")
+
+    def release(self):
+        """Nothing is kept."""
+
 
 def main(folder, threads, new, depth, kind):
     import torch
