@@ -10,14 +10,14 @@
 namespace latentd {
 namespace {
 
-constexpr int64_t kDepth = 2048;     // where the slope over positions is measured
-constexpr int64_t kFewTokens = 8;    // bounds start-up on a large model …
-constexpr int64_t kManyTokens = 64;  // … and measures a small one better
-constexpr double kQuick_us = 2'000;  // of a one-token step
+constexpr int64_t kDepth = 2048;      // where the slope over positions is measured
+constexpr int64_t kFewTokens = 8;     // bounds start-up on a large model …
+constexpr int64_t kManyTokens = 64;   // … and keeps noise out of the slope of a small one
+constexpr double kQuick_us = 50'000;  // of a one-token step
 // Something else may run during a sample, which only ever adds to it: the least of several is the
 // nearest to the truth. A large model, whose steps fill this time, keeps one.
 constexpr int kMaxSamples = 8;
-constexpr double kSampling_us = 50'000;  // of all samples of one kind
+constexpr double kSampling_us = 200'000;  // of all samples of one kind
 
 // Microseconds of a step that computes `count` tokens from `first_position` on. Every logical block
 // is the one physical block: the arithmetic is the same, and no more of the pool is touched.

@@ -1,6 +1,7 @@
 // The cost model measured at start, by a clock that only the executor moves.
 #include "engine/calibrate.h"
 
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <functional>
 
@@ -19,6 +20,7 @@ struct TimedExecutor final : Executor {
     const int64_t us = base_us + count * (token_us + position_us * entry.first_position);
     clock.Advance(std::chrono::microseconds(us + (noise ? noise(num_steps) : 0)));
     ++num_steps;
+    longest = std::max(longest, count);
   }
   int64_t vocab_size() const override { return 16; }
 
@@ -31,6 +33,7 @@ struct TimedExecutor final : Executor {
   std::function<int64_t(int)> noise;  // of step i; never less than nothing
   ManualClock clock;
   int num_steps = 0;
+  int64_t longest = 0;  // step, in tokens
 };
 
 TEST_CASE("the price of the first token is not that of one more") {
@@ -50,6 +53,21 @@ TEST_CASE("a disturbed sample is not believed when another is not") {
     CHECK(cost.token_us == 10);
     CHECK(cost.position_us == 0);
   }
+}
+
+TEST_CASE("noise moves the price of a token little, unless measuring more would be slow") {
+  TimedExecutor executor;
+  executor.base_us = 30'000;
+  executor.token_us = 3'000;
+  executor.noise = [](int step) { return step == 0 ? 0 : 10'000 * (step % 2); };
+  executor.position_us = 0;
+  CHECK(executor.Measure(4096).token_us <= 3'000 + 10'000 / 63.0);
+  CHECK(executor.longest == 64);
+
+  TimedExecutor large;
+  large.base_us = 60'000;
+  CHECK(large.Measure(4096).token_us == 10);
+  CHECK(large.longest == 8);
 }
 
 TEST_CASE("a model whose steps are long is measured once a kind") {
