@@ -7,7 +7,7 @@ namespace {
 
 // Weight elements that a step reads and that each of its tokens multiplies with.
 struct Elements {
-  double read = 0;  // but for kv_b_proj
+  double read = 0;  // but for kv_b_proj and experts
   double kv_b = 0;  // of it, read
   double used = 0;
 };
@@ -26,35 +26,41 @@ Elements AttentionElements(const ModelConfig& m, const Width& width) {
   return {shared, groups * (d_n + d_v) * w_kv, shared + heads * (d_n + d_v) * w_kv + key_norm};
 }
 
-Elements ExpertElements(const ModelConfig& m, int64_t tokens) {
-  const auto d = static_cast<double>(m.hidden_size);
-  const RouterConfig& router = m.moe->router;
-  const double expert = 3 * d * static_cast<double>(m.moe->expert_intermediate_size);
-  const double always = 3 * d * static_cast<double>(m.moe->shared_intermediate_size) +
-                        d * static_cast<double>(router.num_experts);
-  const int64_t touched = std::min<int64_t>(m.moe->num_weighted(), tokens * router.top_k);
-  return {always + static_cast<double>(touched) * expert, 0,
-          always + static_cast<double>(router.top_k) * expert};
+double OneExpert(const ModelConfig& m) {
+  return 3 * static_cast<double>(m.hidden_size * m.moe->expert_intermediate_size);
 }
 
-Elements MlpElements(const ModelConfig& m, int64_t layer, const Width& width, int64_t tokens) {
-  if (m.is_moe_layer(layer)) return ExpertElements(m, tokens);
+Elements MoeElements(const ModelConfig& m) {
+  const auto d = static_cast<double>(m.hidden_size);
+  const RouterConfig& router = m.moe->router;
+  const double always = 3 * d * static_cast<double>(m.moe->shared_intermediate_size) +
+                        d * static_cast<double>(router.num_experts);
+  return {always, 0, always + static_cast<double>(router.top_k) * OneExpert(m)};
+}
+
+Elements MlpElements(const ModelConfig& m, int64_t layer, const Width& width) {
+  if (m.is_moe_layer(layer)) return MoeElements(m);
   int64_t units = m.intermediate_size;
   if (m.elastic && m.elastic->mlp_follows) units = std::min(units, 4 * std::max(width.q, width.kv));
   const double dense = 3 * static_cast<double>(m.hidden_size) * static_cast<double>(units);
   if (!m.starts_shortcut(layer)) return {dense, 0, dense};
-  const Elements beside = ExpertElements(m, tokens);
+  const Elements beside = MoeElements(m);
   return {dense + beside.read, 0, dense + beside.used};
 }
 
-// One step of `batch` sequences with `tokens` new tokens each.
+void Add(const WorkCost& cost, WorkCost* sum) {
+  sum->bytes += cost.bytes;
+  sum->flops += cost.flops;
+}
+
+// One step of `batch` sequences with `tokens` new tokens each, without the experts' bytes.
 WorkCost StepCost(const ModelConfig& m, const WeightBytes& weight_bytes, double cache_bytes,
                   int64_t batch, int64_t depth, int64_t tokens, int64_t logits_rows,
                   const Width& width) {
   Elements sum;
   for (int64_t layer = 0; layer < m.num_layers; ++layer) {
     const Elements attention = AttentionElements(m, width);
-    const Elements mlp = MlpElements(m, layer, width, batch * tokens);
+    const Elements mlp = MlpElements(m, layer, width);
     sum.read += attention.read + mlp.read;
     sum.kv_b += attention.kv_b;
     sum.used += attention.used + mlp.used;
@@ -76,19 +82,23 @@ WorkCost StepCost(const ModelConfig& m, const WeightBytes& weight_bytes, double 
 }  // namespace
 
 WorkCost CostOf(const ModelConfig& model, const WeightBytes& weight_bytes,
-                int64_t cache_bytes_per_token, int64_t step_tokens, const BenchWork& work) {
+                int64_t cache_bytes_per_token, int64_t step_tokens, const BenchWork& work,
+                int64_t expert_runs) {
   const auto cache = static_cast<double>(cache_bytes_per_token);
-  if (work.kind == BenchWork::Kind::kDecode) {
-    return StepCost(model, weight_bytes, cache, work.batch, work.depth, 1, work.batch, work.width);
-  }
   WorkCost total;
+  if (model.moe) {
+    total.bytes = static_cast<double>(expert_runs) * OneExpert(model) * weight_bytes.projection;
+  }
+  if (work.kind == BenchWork::Kind::kDecode) {
+    Add(StepCost(model, weight_bytes, cache, work.batch, work.depth, 1, work.batch, work.width),
+        &total);
+    return total;
+  }
   for (int64_t done = 0; done < work.tokens; done += step_tokens) {
     const int64_t count = std::min(step_tokens, work.tokens - done);
     const int64_t logits_rows = done + count == work.tokens ? 1 : 0;
-    const WorkCost step =
-        StepCost(model, weight_bytes, cache, 1, work.depth + done, count, logits_rows, work.width);
-    total.bytes += step.bytes;
-    total.flops += step.flops;
+    Add(StepCost(model, weight_bytes, cache, 1, work.depth + done, count, logits_rows, work.width),
+        &total);
   }
   return total;
 }

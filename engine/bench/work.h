@@ -35,10 +35,13 @@ struct WeightBytes {
 };
 
 // A layer's matrices, the absorbed products and attention as latent-attention.md section 2 has
-// them: per query-key pair and layer 2·H·(2·w_kv + d_r) FLOP. Of experts, those that the tokens of
-// a step can touch when no two choose alike and none is an identity: min(E, tokens · k).
-// cache_bytes_per_token: all layers. step_tokens: token budget of a step, >= 1.
+// them: per query-key pair and layer 2·H·(2·w_kv + d_r) FLOP. Only experts that some token chose
+// are read; how many depends on how alike the tokens choose, so the caller has to have seen it.
+// cache_bytes_per_token: all layers. step_tokens: token budget of a step, >= 1. expert_runs: the
+// experts that the steps of this work read, summed over steps and layers
+// (Transformer::expert_runs). FLOPs take it that no choice is an identity expert.
 WorkCost CostOf(const ModelConfig& model, const WeightBytes& weight_bytes,
-                int64_t cache_bytes_per_token, int64_t step_tokens, const BenchWork& work);
+                int64_t cache_bytes_per_token, int64_t step_tokens, const BenchWork& work,
+                int64_t expert_runs = 0);
 
 }  // namespace latentd

@@ -64,7 +64,10 @@ void Transformer::MixtureOfExperts(const LayerWeights& w, MatrixView<const float
       std::copy_n(h.row(rows[static_cast<size_t>(i)] / k), h.cols, in.row(i));
     }
     const bool is_identity = e >= w.experts.size();  // those without weights come last
-    if (!is_identity) Mlp(w.experts[e], in, result);
+    if (!is_identity) {
+      Mlp(w.experts[e], in, result);
+      ++expert_runs_;
+    }
     const MatrixView<float> from = is_identity ? in : result;
     for (int64_t i = 0; i < count; ++i) {
       const int64_t choice = rows[static_cast<size_t>(i)];

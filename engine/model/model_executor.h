@@ -25,6 +25,9 @@ class ModelExecutor : public Executor {
   // Counts layers finished since the start: liveness is their progress. Any thread.
   uint64_t layers_done() const { return layers_done_.load(std::memory_order_relaxed); }
 
+  // See Transformer.
+  int64_t expert_runs() const { return transformer_.expert_runs(); }
+
  private:
   void DeliverLogits(const StepPlan& plan, MatrixView<const float> x, const LogitsSink& sink);
 

@@ -41,6 +41,10 @@ class Transformer {
   MatrixView<float> Logits(MatrixView<const float> x, std::span<const int64_t> rows);
   int64_t logits_tile() const { return kLogitsTile; }
 
+  // How often the weights of an expert were gone through since the start: once a layer and step for
+  // each expert that some row chose.
+  int64_t expert_runs() const { return expert_runs_; }
+
  private:
   static constexpr int64_t kLogitsTile = 64;
 
@@ -112,6 +116,7 @@ class Transformer {
   std::vector<std::vector<int64_t>> expert_rows_;  // [E] entries t·k + j, by expert
   Buffer logits_in_, logits_;                      // [kLogitsTile, d], [kLogitsTile, V]
   std::vector<LatentSlot> slots_;
+  int64_t expert_runs_ = 0;
 };
 
 }  // namespace latentd

@@ -114,12 +114,15 @@ class ThreadCountBench {
     const size_t first = report->rows.size();
     const BlockLayout& layout = pool_->layout(pool_->shape().ClassOf(width.kv));
     for (const BenchWork& work : works) {
+      const int64_t before = executor_.expert_runs();
+      RunWork(&executor_, cache_, step_tokens_, work);  // first touch
+      const int64_t expert_runs = executor_.expert_runs() - before;
       report->rows.push_back({work,
                               threads_.num_threads(),
                               {},
                               CostOf(model_.config, BytesOfWeights(model_.weights),
-                                     layout.bytes_per_token, step_tokens_, work)});
-      RunWork(&executor_, cache_, step_tokens_, work);  // first touch
+                                     layout.bytes_per_token, step_tokens_, work, expert_runs),
+                              expert_runs});
     }
     for (uint64_t round = 0; round < command_.repeat; ++round) {
       roofs_.rounds.push_back(MeasureRoofs(context_));

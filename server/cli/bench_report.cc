@@ -113,6 +113,7 @@ Json BenchJson(const BenchReport& report) {
                             {"seconds", row.seconds},
                             {"bytes", row.cost.bytes},
                             {"flops", row.cost.flops},
+                            {"expert_runs", row.expert_runs},
                             {"floor_seconds", f.floor.seconds},
                             {"bound", f.floor.memory_bound ? "memory" : "arithmetic"},
                             {"share_of_roof", f.floor.seconds / f.step_seconds}});

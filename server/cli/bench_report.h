@@ -15,6 +15,7 @@ struct BenchRow {
   int threads = 1;
   std::vector<double> seconds;  // of one run of the work, one figure a round; never empty
   WorkCost cost;
+  int64_t expert_runs = 0;  // as CostOf took them
 };
 
 // The machine's roofs with one number of threads, one figure a round.

@@ -91,19 +91,28 @@ TEST_CASE("a prefill cut into steps computes the same and reads the weights agai
   CHECK(halves.bytes - whole.bytes == 2 * layers + (10 + 32) * 100);
 }
 
-TEST_CASE("of experts, those that the step's tokens can touch") {
+TEST_CASE("of experts, those that the work read, however many tokens chose them") {
   ModelConfig config = Geometry();
   config.moe = MoeConfig{};
   config.moe->router.num_experts = 8;
   config.moe->router.top_k = 3;
   config.moe->expert_intermediate_size = 5;
   config.moe->num_dense_layers = 1;
-  const auto bytes = [&](int64_t batch) {
-    return CostOf(config, {1, 1}, 0, 64, Decode(config, 0, batch)).bytes;
+  const double expert = 3 * 24 * 5;
+  for (const BenchWork& work :
+       {Decode(config, 0, 1), Decode(config, 0, 9), Prefill(config, 0, 9)}) {
+    const WorkCost none = CostOf(config, {2, 2}, 0, 4, work, 0);
+    const WorkCost five = CostOf(config, {2, 2}, 0, 4, work, 5);
+    CHECK(five.bytes - none.bytes == 5 * 2 * expert);
+    CHECK(five.flops == none.flops);
+  }
+  // Each token uses three experts in each of two layers, whoever else reads them.
+  const auto flops = [&](int64_t batch) {
+    return CostOf(config, {1, 1}, 0, 64, Decode(config, 0, batch), 1).flops;
   };
-  CHECK(bytes(2) - bytes(1) == 2 * 3 * (3 * 24 * 5));
-  CHECK(bytes(3) - bytes(2) == 2 * 2 * (3 * 24 * 5));
-  CHECK(bytes(9) == bytes(3));
+  ModelConfig more = config;
+  more.moe->router.top_k = 4;
+  CHECK(CostOf(more, {1, 1}, 0, 64, Decode(more, 0, 9), 1).flops - flops(9) == 2 * 9 * 2 * expert);
 }
 
 TEST_CASE("experts beside every even layer's MLP") {
@@ -115,13 +124,10 @@ TEST_CASE("experts beside every even layer's MLP") {
   config.moe->expert_intermediate_size = 5;
   config.moe->is_shortcut = true;
   const WorkCost dense = CostOf(Geometry(), {1, 1}, 0, 64, Decode(config, 0, 1));
-  const WorkCost one = CostOf(config, {1, 1}, 0, 64, Decode(config, 0, 1));
-  // Layers 0 and 2 of three: a router and two experts for one token, at most the three with
-  // weights.
+  const WorkCost one = CostOf(config, {1, 1}, 0, 64, Decode(config, 0, 1), 4);
+  // Layers 0 and 2 of three: a router and two experts for one token.
   CHECK(one.bytes - dense.bytes == 2 * (24 * 8 + 2 * 3 * 24 * 5));
   CHECK(one.flops - dense.flops == 2 * 2 * (24 * 8 + 2 * 3 * 24 * 5));
-  const double four = CostOf(config, {1, 1}, 0, 64, Decode(config, 0, 4)).bytes;
-  CHECK(four - one.bytes == 2 * 3 * 24 * 5);
 }
 
 TEST_CASE("a narrow width reads leading slices") {
