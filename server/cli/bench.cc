@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <ctime>
 #include <fstream>
 #include <nlohmann/json.hpp>
 #include <thread>
@@ -72,8 +73,19 @@ CacheNeed NeedOf(const std::vector<BenchWork>& works) {
   return need;
 }
 
-double SecondsOf(const std::function<void()>& run) {
+double ProcessorSeconds() {
+  timespec now;
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
+  return static_cast<double>(now.tv_sec) + static_cast<double>(now.tv_nsec) * 1e-9;
+}
+
+struct RunSeconds {
+  double wall = 0, processor = 0;  // of one run
+};
+
+RunSeconds SecondsOf(const std::function<void()>& run) {
   const auto begin = std::chrono::steady_clock::now();
+  const double processor_begin = ProcessorSeconds();
   int64_t runs = 0;
   double seconds = 0;
   while (seconds < kRoundSeconds) {
@@ -81,7 +93,8 @@ double SecondsOf(const std::function<void()>& run) {
     ++runs;
     seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   }
-  return seconds / static_cast<double>(runs);
+  const auto count = static_cast<double>(runs);
+  return {seconds / count, (ProcessorSeconds() - processor_begin) / count};
 }
 
 // All rows of one thread count.
@@ -122,13 +135,16 @@ class ThreadCountBench {
                               {},
                               CostOf(model_.config, BytesOfWeights(model_.weights),
                                      layout.bytes_per_token, step_tokens_, work, expert_runs),
-                              expert_runs});
+                              expert_runs,
+                              {}});
     }
     for (uint64_t round = 0; round < command_.repeat; ++round) {
       roofs_.rounds.push_back(MeasureRoofs(context_));
       for (size_t i = 0; i < works.size(); ++i) {
-        report->rows[first + i].seconds.push_back(
-            SecondsOf([&] { RunWork(&executor_, cache_, step_tokens_, works[i]); }));
+        const RunSeconds seconds =
+            SecondsOf([&] { RunWork(&executor_, cache_, step_tokens_, works[i]); });
+        report->rows[first + i].seconds.push_back(seconds.wall);
+        report->rows[first + i].processor_seconds.push_back(seconds.processor);
       }
       bar->Show(++*done, total);
     }

@@ -111,6 +111,7 @@ Json BenchJson(const BenchReport& report) {
                             {"threads", row.threads},
                             {"tokens_per_second", f.median},
                             {"seconds", row.seconds},
+                            {"processor_seconds", row.processor_seconds},
                             {"bytes", row.cost.bytes},
                             {"flops", row.cost.flops},
                             {"expert_runs", row.expert_runs},

@@ -16,6 +16,8 @@ struct BenchRow {
   std::vector<double> seconds;  // of one run of the work, one figure a round; never empty
   WorkCost cost;
   int64_t expert_runs = 0;  // as CostOf took them
+  // As `seconds`, of all threads: with one thread it does not grow with what else the machine does.
+  std::vector<double> processor_seconds;
 };
 
 // The machine's roofs with one number of threads, one figure a round.

@@ -33,7 +33,8 @@ def test_report():
         assert row["floor_seconds"] == pytest.approx(max(memory, math))
         assert row["bound"] == ("memory" if memory > math else "arithmetic")
         assert row["share_of_roof"] == pytest.approx(max(memory, math) / seconds)
-        assert len(row["seconds"]) == 3
+        assert len(row["seconds"]) == len(row["processor_seconds"]) == 3
+        assert row["expert_runs"] == 0  # the demo model is dense
 
 
 def test_table_and_random_latents():
