@@ -12,11 +12,10 @@
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "kernels/core/check.h"
+#include "kernels/core/large_memory.h"
 
 namespace latentd {
 namespace {
-
-constexpr size_t kHugePage = size_t{2} << 20;
 
 // Memory the kernel believes can be given out without swapping, in bytes; the largest value if
 // unknown.
@@ -71,8 +70,7 @@ absl::StatusOr<std::unique_ptr<BlockPool>> BlockPool::Create(PageShape shape, in
   }
   void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (base == MAP_FAILED) return TooLittle(num_tokens, bytes, std::strerror(errno));
-  // Advice only: blocks of many megabytes in all are read end to end each step.
-  if (bytes >= kHugePage) madvise(base, bytes, MADV_HUGEPAGE);
+  AdviseLargeMemory(base, bytes);
   return std::unique_ptr<BlockPool>(new BlockPool(std::move(shape), num_pages, std::move(options),
                                                   static_cast<std::byte*>(base), bytes));
 }

@@ -1,25 +1,22 @@
 // Matrices that become int8 as they are read.
-#include <sys/mman.h>
-
 #include <cstdlib>
 
 #include "engine/model/weight_reader.h"
 #include "kernels/core/check.h"
+#include "kernels/core/large_memory.h"
 #include "kernels/quantise.h"
 
 namespace latentd {
 namespace {
 
-constexpr size_t kHugePage = size_t{2} << 20;
-
-// Large matrices begin on a huge page, which spares a step some address translation; that the
-// system has none is no error.
+// Large matrices begin on a huge page, which spares a step some address translation. They are
+// spread over the machine's nodes, since one thread converts them all.
 std::byte* Allocate(size_t bytes) {
   const size_t alignment = bytes >= kHugePage ? kHugePage : 64;
   const size_t whole = (bytes + alignment - 1) / alignment * alignment;
   void* memory = std::aligned_alloc(alignment, whole);
   LATENTD_CHECK(memory != nullptr);
-  if (alignment == kHugePage) madvise(memory, whole, MADV_HUGEPAGE);
+  if (alignment == kHugePage) AdviseLargeMemory(memory, whole);
   return static_cast<std::byte*>(memory);
 }
 
