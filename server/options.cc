@@ -146,7 +146,7 @@ Set CpuPathName() {
     const std::optional<CpuPath> path = ParseCpuPath(value);
     if (!path) {
       return absl::InvalidArgumentError(
-          fmt::format("is scalar, avx2, avx512, avx512-bf16 or neon, not '{}'", value));
+          fmt::format("is scalar, avx2, avx512, avx512-bf16, amx or neon, not '{}'", value));
     }
     if (!Supported(*path)) {
       return absl::InvalidArgumentError(fmt::format("'{}' is not available on this CPU", value));
@@ -253,8 +253,9 @@ std::vector<OptionSpec> MakeTable() {
 
       {"threads", "", "N", "Device", "compute threads; 0 is one per processor", bench,
        Integer(&Options::threads, 0, 1024), Number(&Options::threads)},
-      {"cpu-path", "", "PATH", "Device", "scalar, avx2, avx512, avx512-bf16 or neon", bench,
-       CpuPathName(), Fixed("the fastest")},
+      {"cpu-path", "", "PATH", "Device",
+       "scalar, avx2, avx512, avx512-bf16, neon, or amx, which is compiled and was never run",
+       bench, CpuPathName(), Fixed("the fastest")},
       {"device", "", "cpu", "Device", "back end", bench,
        Only("cpu", "cuda", "is not built yet; this version runs on the CPU"), Fixed("cpu")},
       {"determinism", "", "strict|relaxed", "Device",

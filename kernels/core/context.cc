@@ -2,6 +2,8 @@
 
 #ifdef __x86_64__
 #include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 #include "kernels/core/check.h"
@@ -9,8 +11,8 @@
 namespace latentd {
 namespace {
 
-constexpr CpuPath kPaths[] = {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512,
-                              CpuPath::kAvx512Bf16, CpuPath::kNeon};
+constexpr CpuPath kPaths[] = {CpuPath::kScalar,     CpuPath::kAvx2, CpuPath::kAvx512,
+                              CpuPath::kAvx512Bf16, CpuPath::kAmx,  CpuPath::kNeon};
 
 }  // namespace
 
@@ -24,6 +26,8 @@ std::string_view Name(CpuPath path) {
       return "avx512";
     case CpuPath::kAvx512Bf16:
       return "avx512-bf16";
+    case CpuPath::kAmx:
+      return "amx";
     case CpuPath::kNeon:
       return "neon";
   }
@@ -52,6 +56,17 @@ bool HasAvx512Bf16() {
   return __get_cpuid_count(7, 1, &a, &b, &c, &d) != 0 && (a & (1u << 5)) != 0;
 }
 
+// Tiles and their bf16 product, by the CPU; and the tiles' 8 KiB of state, which the system gives
+// only to a process that asked.
+bool HasAmxBf16() {
+  constexpr unsigned kAmxBf16 = 1u << 22, kAmxTile = 1u << 24;
+  unsigned a = 0, b = 0, c = 0, d = 0;
+  if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0) return false;
+  if ((d & kAmxBf16) == 0 || (d & kAmxTile) == 0) return false;
+  constexpr long kRequestPermission = 0x1023, kTileData = 18;  // asm/prctl.h; XSAVE component
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+}
+
 }  // namespace
 
 // __builtin_cpu_supports looks at XCR0 too, so a kernel without AVX-512 state counts as "no".
@@ -67,6 +82,8 @@ bool Supported(CpuPath path) {
              __builtin_cpu_supports("avx512vl");
     case CpuPath::kAvx512Bf16:
       return Supported(CpuPath::kAvx512) && HasAvx512Bf16();
+    case CpuPath::kAmx:
+      return Supported(CpuPath::kAvx512Bf16) && HasAmxBf16();
     case CpuPath::kNeon:
       return false;
   }
@@ -84,7 +101,7 @@ bool Supported(CpuPath path) {
 CpuPath BestCpuPath() {
   CpuPath best = CpuPath::kScalar;
   for (const CpuPath path : kPaths) {
-    if (Supported(path)) best = path;
+    if (path != CpuPath::kAmx && Supported(path)) best = path;
   }
   return best;
 }

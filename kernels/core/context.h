@@ -10,14 +10,16 @@ namespace latentd {
 class ThreadPool;
 
 // Instruction sets of the CPU back end, slowest first; kNeon is AArch64's, those before it
-// x86-64's. Bits are promised per path.
-enum class CpuPath { kScalar, kAvx2, kAvx512, kAvx512Bf16, kNeon };
+// x86-64's. Bits are promised per path. kAmx is taken by name alone: it has never run.
+enum class CpuPath { kScalar, kAvx2, kAvx512, kAvx512Bf16, kAmx, kNeon };
 
-// "scalar", "avx2", "avx512", "avx512-bf16", "neon".
+// "scalar", "avx2", "avx512", "avx512-bf16", "amx", "neon".
 std::string_view Name(CpuPath path);
 std::optional<CpuPath> ParseCpuPath(std::string_view name);
-// What this build and this machine's CPU (and operating system state) can run.
+// What this build and this machine's CPU (and operating system state) can run. To ask for kAmx is
+// to ask the system for its registers, on behalf of the whole process.
 bool Supported(CpuPath path);
+// Never kAmx.
 CpuPath BestCpuPath();
 
 // Borrowed by every operator call; immutable after construction. Engine thread only.

@@ -100,6 +100,7 @@ Arithmetic ArithmeticOf(CpuPath path) {
     case CpuPath::kAvx512:
       return {FmaChains512, 32};
     case CpuPath::kAvx512Bf16:
+    case CpuPath::kAmx:  // no roof of its own yet: a share may exceed one
       return {DpChains512, 64};
 #elif defined(__aarch64__)
     case CpuPath::kNeon:

@@ -17,8 +17,6 @@ constexpr int64_t kTokenBlock = 192;
 // first rows of a chunk are not fetched ahead, so a large matrix goes in large chunks.
 constexpr int64_t kLeastChunkBytes = 128 * 1024, kMostChunkBytes = 512 * 1024;
 constexpr int64_t kChunks = 32;  // of a matrix between these
-// Rows of a chunk come in whole tiles of every path.
-constexpr int64_t kChunkRows = 8;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
@@ -78,7 +76,8 @@ void RunBlock(const Context& context, const CpuKernels& kernels, const PackedBlo
   const int64_t row_bytes = std::max<int64_t>(1, args.w.cols * element_bytes);
   const int64_t chunk_bytes =
       std::clamp(args.batch * args.w.rows * row_bytes / kChunks, kLeastChunkBytes, kMostChunkBytes);
-  const int64_t rows = std::max<int64_t>(1, chunk_bytes / row_bytes / kChunkRows) * kChunkRows;
+  const int64_t unit = block.dot.chunk_rows;
+  const int64_t rows = std::max<int64_t>(1, chunk_bytes / row_bytes / unit) * unit;
   const int64_t chunks = CeilDiv(args.w.rows, rows);
   const auto run = [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {

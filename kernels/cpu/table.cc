@@ -16,6 +16,7 @@ const CpuKernels* Table() {
       if (__builtin_cpu_supports("avx512vnni")) filled.int8 = Avx512VnniInt8();
     }
     if (kPath >= CpuPath::kAvx512Bf16) AddAvx512Bf16Kernels(filled);
+    if (kPath == CpuPath::kAmx) AddAmxKernels(filled);
 #elif defined(__aarch64__)
     AddNeonKernels(filled);
 #endif
@@ -36,6 +37,8 @@ const CpuKernels* KernelsOf(CpuPath path) {
       return Table<CpuPath::kAvx512>();
     case CpuPath::kAvx512Bf16:
       return Table<CpuPath::kAvx512Bf16>();
+    case CpuPath::kAmx:
+      return Table<CpuPath::kAmx>();
     case CpuPath::kNeon:
       return Table<CpuPath::kNeon>();
   }

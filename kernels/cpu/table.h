@@ -49,6 +49,7 @@ struct DotKernels {
   void (*pack)(const float* x, int64_t ld, int64_t count, int64_t k, void* tile) = nullptr;
   int64_t packed_element_bytes = 0;
   void (*run)(const DotPanel& panel) = nullptr;
+  int64_t chunk_rows = 8;  // a panel has a multiple of them, but for the last of a matrix
 };
 
 // y[t, n] = Σ_k x[t, k] · w[k, n], ascending k, over a run of lanes n.
@@ -120,6 +121,7 @@ const CpuKernels* KernelsOf(CpuPath path);
 void AddAvx2Kernels(CpuKernels& kernels);
 void AddAvx512Kernels(CpuKernels& kernels);
 void AddAvx512Bf16Kernels(CpuKernels& kernels);
+void AddAmxKernels(CpuKernels& kernels);
 void AddNeonKernels(CpuKernels& kernels);
 
 // int8 products, in files of their own. VNNI is no path: it changes no bit, so both AVX-512 paths

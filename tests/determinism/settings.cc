@@ -16,7 +16,8 @@ std::vector<int64_t> Range(int64_t first, int64_t last) {
 
 std::vector<int64_t> Paths() {
   std::vector<int64_t> paths;
-  for (CpuPath path : {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512, CpuPath::kAvx512Bf16}) {
+  for (CpuPath path :
+       {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512, CpuPath::kAvx512Bf16, CpuPath::kAmx}) {
     if (Supported(path)) paths.push_back(static_cast<int64_t>(path));
   }
   return paths;

@@ -44,6 +44,7 @@ std::vector<CpuPath> RunnablePaths() {
     if (Supported(CpuPath::kAvx512Bf16) || (Supported(CpuPath::kAvx512) && ExecutesBf16())) {
       found.push_back(CpuPath::kAvx512Bf16);
     }
+    if (Supported(CpuPath::kAmx)) found.push_back(CpuPath::kAmx);
     return found;
   }();
   return paths;
