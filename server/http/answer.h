@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <deque>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +12,7 @@
 
 #include "latentd/v1/latentd.pb.h"
 #include "server/http/body.h"
+#include "server/http/event_frame.h"
 #include "server/http/logprobs_json.h"
 #include "server/json/json.h"
 
@@ -140,10 +142,11 @@ class EventWriter {
   void AppendCompletion(size_t prompt_idx, const v1::GenerateResponse& message, std::string* out);
   void AppendEchoLogprobs(size_t prompt_idx, const v1::GenerateResponse& message, std::string* out);
   void AppendChat(size_t prompt_idx, const v1::GenerateResponse& message, std::string* out);
-  void AppendChunk(Json choice, Json top_level, std::string* out) const;
+  const EventFrame& Frame();
 
   AnswerShape* const shape_;
   std::vector<Choice> choices_;
+  std::optional<EventFrame> frame_;  // of the width last told; made when it is first needed
 };
 
 }  // namespace latentd

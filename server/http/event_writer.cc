@@ -9,6 +9,10 @@ void AppendEvent(const std::string& data, std::string* out) {
   out->append("data: ").append(data).append("\n\n");
 }
 
+const char* Object(const AnswerShape& shape) {
+  return shape.chat ? "chat.completion.chunk" : "text_completion";
+}
+
 }  // namespace
 
 EventWriter::EventWriter(AnswerShape* shape)
@@ -16,6 +20,7 @@ EventWriter::EventWriter(AnswerShape* shape)
 
 void EventWriter::Append(size_t prompt_idx, const v1::GenerateResponse& message, std::string* out) {
   shape_->Learn(message);
+  if (message.has_width()) frame_.reset();
   if (shape_->chat) {
     AppendChat(prompt_idx, message, out);
   } else {
@@ -24,12 +29,10 @@ void EventWriter::Append(size_t prompt_idx, const v1::GenerateResponse& message,
   }
 }
 
-void EventWriter::AppendChunk(Json choice, Json top_level, std::string* out) const {
-  Json chunk = shape_->Envelope(shape_->chat ? "chat.completion.chunk" : "text_completion");
-  chunk["choices"] = Json::array({std::move(choice)});
-  if (shape_->include_usage) chunk["usage"] = nullptr;
-  for (auto& [key, value] : top_level.items()) chunk[key] = std::move(value);
-  AppendEvent(DumpJson(chunk), out);
+const EventFrame& EventWriter::Frame() {
+  if (!frame_)
+    frame_.emplace(shape_->Envelope(Object(*shape_)), shape_->chat, shape_->include_usage);
+  return *frame_;
 }
 
 // The prompt's logprobs come once, after its text, and belong to every choice.
@@ -45,11 +48,9 @@ void EventWriter::AppendEchoLogprobs(size_t prompt_idx, const v1::GenerateRespon
       choice.prompt_begun = true;
       choice.legacy.Append(token, shape_->top, silent, &logprobs);
     }
-    AppendChunk({{"index", index},
-                 {"text", ""},
-                 {"logprobs", std::move(logprobs)},
-                 {"finish_reason", nullptr}},
-                Json::object(), out);
+    Json json = EventChoice(index, "text", "");
+    json["logprobs"] = std::move(logprobs);
+    Frame().Append(json, nullptr, out);
   }
 }
 
@@ -69,18 +70,20 @@ void EventWriter::AppendCompletion(size_t prompt_idx, const v1::GenerateResponse
   const bool finished = message.finish_reason() != v1::FINISH_REASON_UNSPECIFIED;
   const bool with_ids = shape_->return_token_ids && !message.token_ids().empty();
   if (message.text().empty() && logprobs.is_null() && !with_ids && !finished) return;
-  Json json = {{"index", index},
-               {"text", message.text()},
-               {"logprobs", std::move(logprobs)},
-               {"finish_reason", FinishReasonJson(message.finish_reason())}};
+  const bool begins = !std::exchange(choice.begun, true);
+  if (logprobs.is_null() && !shape_->return_token_ids && !finished) {
+    return Frame().AppendText(index, message.text(), out);
+  }
+  Json json = EventChoice(index, "text", message.text());
+  json["logprobs"] = std::move(logprobs);
+  json["finish_reason"] = FinishReasonJson(message.finish_reason());
   if (finished) json["stop_reason"] = shape_->StopReason(message);
   if (shape_->return_token_ids) {
     const auto& prompt = shape_->prompt_ids[prompt_idx];
-    if (!choice.begun) json["prompt_token_ids"] = prompt;
+    if (begins) json["prompt_token_ids"] = prompt;
     json["token_ids"] = GeneratedIds(message, shape_->echo, prompt.size(), &choice.echoed);
   }
-  choice.begun = true;
-  AppendChunk(std::move(json), Json::object(), out);
+  Frame().Append(json, nullptr, out);
 }
 
 // A role first, then what is new, then the finish reason with an empty delta.
@@ -88,40 +91,33 @@ void EventWriter::AppendChat(size_t prompt_idx, const v1::GenerateResponse& mess
                              std::string* out) {
   const uint32_t index = shape_->Index(prompt_idx, message.choice());
   Choice& choice = choices_.at(index);
-  const auto choice_json = [index](Json delta) {
-    return Json{{"index", index},
-                {"delta", std::move(delta)},
-                {"logprobs", nullptr},
-                {"finish_reason", nullptr}};
-  };
   if (!std::exchange(choice.begun, true)) {
-    Json top_level = Json::object();
-    if (shape_->return_token_ids) top_level["prompt_token_ids"] = shape_->prompt_ids[prompt_idx];
-    AppendChunk(choice_json({{"role", "assistant"}, {"content", ""}}), std::move(top_level), out);
-  }
-  Json content = Json::array();
-  if (shape_->has_logprobs) {
-    for (const v1::TokenLogprob& token : message.logprobs()) content.push_back(ChatLogprob(token));
+    Frame().Append(EventChoice(index, "delta", {{"role", "assistant"}, {"content", ""}}),
+                   shape_->return_token_ids ? &shape_->prompt_ids[prompt_idx] : nullptr, out);
   }
   const bool with_ids = shape_->return_token_ids && !message.token_ids().empty();
-  if (!message.text().empty() || !content.empty() || with_ids) {
-    Json json = choice_json({{"content", message.text()}});
+  if (!shape_->has_logprobs && !with_ids) {
+    if (!message.text().empty()) Frame().AppendText(index, message.text(), out);
+  } else if (!message.text().empty() || !message.logprobs().empty() || with_ids) {
+    Json json = EventChoice(index, "delta", {{"content", message.text()}});
     if (shape_->has_logprobs) {
-      json["logprobs"] = {{"content", std::move(content)}, {"refusal", nullptr}};
+      json["logprobs"] = {{"content", Json::array()}, {"refusal", nullptr}};
+      Json& content = json["logprobs"]["content"];
+      for (const auto& token : message.logprobs()) content.push_back(ChatLogprob(token));
     }
     if (with_ids) json["token_ids"] = GeneratedIds(message, false, 0, &choice.echoed);
-    AppendChunk(std::move(json), Json::object(), out);
+    Frame().Append(json, nullptr, out);
   }
   if (message.finish_reason() == v1::FINISH_REASON_UNSPECIFIED) return;
-  Json last = choice_json(Json::object());
+  Json last = EventChoice(index, "delta", Json::object());
   last["finish_reason"] = FinishReasonJson(message.finish_reason());
   last["stop_reason"] = shape_->StopReason(message);
-  AppendChunk(std::move(last), Json::object(), out);
+  Frame().Append(last, nullptr, out);
 }
 
 void EventWriter::AppendEnd(std::string* out) const {
   if (shape_->include_usage) {
-    Json chunk = shape_->Envelope(shape_->chat ? "chat.completion.chunk" : "text_completion");
+    Json chunk = shape_->Envelope(Object(*shape_));
     chunk["choices"] = Json::array();
     chunk["usage"] = shape_->Usage();
     AppendEvent(DumpJson(chunk), out);

@@ -17,9 +17,9 @@ size_t AppendElements(const Json& list, std::string* out) {
 }
 
 size_t AppendString(const std::string& value, std::string* out) {
-  const std::string text = DumpJson(value);
-  out->append(text, 1, text.size() - 2);
-  return text.size() - 2;
+  const size_t before = out->size();
+  AppendJsonText(value, out);
+  return out->size() - before;
 }
 
 std::string Ids(const std::vector<uint32_t>& ids) {

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/text/utf8.h"
 #include "server/cat.h"
 
 namespace latentd {
@@ -96,6 +97,27 @@ class Builder : public nlohmann::json_sax<Json> {
   std::vector<Json*> open_;
 };
 
+// The character after the backslash where JSON has a short escape, else 0.
+char ShortEscape(char c) {
+  switch (c) {
+    case '\b':
+      return 'b';
+    case '\t':
+      return 't';
+    case '\n':
+      return 'n';
+    case '\f':
+      return 'f';
+    case '\r':
+      return 'r';
+    case '"':
+    case '\\':
+      return c;
+    default:
+      return 0;
+  }
+}
+
 }  // namespace
 
 absl::StatusOr<Json> ParseJson(std::string_view text, size_t max_depth, size_t outer_depth) {
@@ -115,6 +137,28 @@ absl::StatusOr<Json> ParseJson(std::string_view text, size_t max_depth, size_t o
 
 std::string DumpJson(const Json& value) {
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void AppendJsonText(std::string_view text, std::string* out) {
+  if (!IsValidUtf8(text)) {  // how much becomes one U+FFFD is DumpJson's rule
+    const std::string quoted = DumpJson(Json(text));
+    out->append(quoted, 1, quoted.size() - 2);
+    return;
+  }
+  size_t done = 0;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const char c = text[i], escape = ShortEscape(c);
+    if (escape == 0 && static_cast<unsigned char>(c) >= 0x20) continue;
+    out->append(text, done, i - done);
+    done = i + 1;
+    if (escape != 0) {
+      out->append({'\\', escape});
+    } else {
+      constexpr char kHex[] = "0123456789abcdef";
+      out->append({'\\', 'u', '0', '0', kHex[c >> 4], kHex[c & 15]});
+    }
+  }
+  out->append(text, done);
 }
 
 std::string_view JsonTypeName(const Json& value) {

@@ -23,6 +23,9 @@ absl::StatusOr<Json> ParseJson(std::string_view text, size_t max_depth, size_t o
 // One line. Never throws: bytes that are no UTF-8 become U+FFFD.
 std::string DumpJson(const Json& value);
 
+// Appends the text of a string as DumpJson writes it, without the quotes around it.
+void AppendJsonText(std::string_view text, std::string* out);
+
 // "a string", "null", "an array", …: for messages.
 std::string_view JsonTypeName(const Json& value);
 
