@@ -1,99 +1,12 @@
-#include "server/grpc/grpc_door.h"
-
-#include "google/rpc/status.pb.h"
-#include "tests/server/grpc/door_fixture.h"
+#include "tests/server/grpc/calls.h"
 
 namespace latentd {
 namespace {
 
+using testing::DetailOf;
 using testing::DoorFixture;
-using testing::FakeTokenStream;
-
-v1::GenerateRequest Prompt(const std::string& text) {
-  v1::GenerateRequest request;
-  request.set_text(text);
-  request.set_request_id("r");
-  return request;
-}
-
-// The ErrorDetail in the trailer; a failed check without one.
-v1::ErrorDetail DetailOf(const grpc::Status& status) {
-  google::rpc::Status details;
-  CHECK(details.ParseFromString(status.error_details()));
-  CHECK(details.code() == static_cast<int>(status.error_code()));
-  CHECK(details.message() == status.error_message());
-  REQUIRE(details.details_size() == 1);
-  v1::ErrorDetail detail;
-  CHECK(details.details(0).UnpackTo(&detail));
-  return detail;
-}
-
-grpc::Status GenerateAll(DoorFixture& f, const v1::GenerateRequest& request,
-                         std::string* text = nullptr) {
-  grpc::ClientContext context;
-  auto reader = f.stub->Generate(&context, request);
-  v1::GenerateResponse message;
-  while (reader->Read(&message)) {
-    if (text != nullptr) *text += message.text();
-  }
-  return reader->Finish();
-}
-
-TEST_CASE("Tokens are streamed as they come") {
-  DoorFixture f;
-  std::promise<std::shared_ptr<FakeTokenStream>> submitted;
-  f.engine.on_submit = [&](auto stream) { submitted.set_value(stream); };
-  grpc::ClientContext context;
-  auto reader = f.stub->Generate(&context, Prompt("x"));
-  auto engine = submitted.get_future().get();
-  v1::GenerateResponse message;
-  for (const char* token : {"a", "b", "c"}) {
-    engine->Text(token);  // only after the one before has been read
-    REQUIRE(reader->Read(&message));
-    CHECK(message.text() == token);
-    CHECK(message.request_id() == "r");
-  }
-  engine->Finish(EngineFinish::kStop, 0, testing::kEos);
-  engine->End();
-  REQUIRE(reader->Read(&message));
-  CHECK(message.finish_reason() == v1::FINISH_REASON_STOP);
-  CHECK(message.usage().completion_tokens() == 3);
-  CHECK_FALSE(reader->Read(&message));
-  CHECK(reader->Finish().ok());
-}
-
-TEST_CASE("A reader that comes late gets everything in order") {
-  DoorFixture f;
-  std::promise<void> written;
-  f.engine.on_submit = [&](auto stream) {
-    for (int i = 0; i < 20'000; ++i) {
-      stream->Scored(TokenEvent::Kind::kToken, 'a' + static_cast<uint32_t>(i % 26), -1);
-    }
-    stream->Finish(EngineFinish::kLength);
-    stream->End();
-    written.set_value();
-  };
-  v1::GenerateRequest request = Prompt("x");
-  request.mutable_logprobs()->set_top(0);
-  grpc::ClientContext context;
-  auto reader = f.stub->Generate(&context, request);
-  written.get_future().wait();
-  std::string text;
-  int logprobs = 0;
-  v1::GenerateResponse message;
-  while (reader->Read(&message)) {
-    text += message.text();
-    logprobs += message.logprobs_size();
-  }
-  CHECK(reader->Finish().ok());
-  CHECK(logprobs == 20'000);
-  REQUIRE(text.size() == 20'000);
-  bool in_order = true;
-  for (size_t i = 0; i < text.size(); ++i) {
-    in_order = in_order && text[i] == 'a' + static_cast<char>(i % 26);
-  }
-  CHECK(in_order);
-}
+using testing::GenerateAll;
+using testing::Prompt;
 
 TEST_CASE("Errors carry google.rpc.Status with the ErrorDetail") {
   DoorFixture f;
@@ -138,60 +51,6 @@ TEST_CASE("Errors carry google.rpc.Status with the ErrorDetail") {
     CHECK(status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED);
     CHECK(DetailOf(status).http_status() == 504);
   }
-}
-
-TEST_CASE("The call's deadline is the request's") {
-  DoorFixture f;
-  f.engine.on_submit = [](auto stream) { stream->End(absl::InternalError("")); };
-  CHECK_FALSE(GenerateAll(f, Prompt("x")).ok());
-  CHECK_FALSE(f.engine.requests.at(0).deadline);
-
-  grpc::ClientContext context;
-  context.set_deadline(std::chrono::system_clock::now() + std::chrono::hours(1));
-  const TimePoint before = std::chrono::steady_clock::now();
-  auto reader = f.stub->Generate(&context, Prompt("x"));
-  CHECK(reader->Finish().error_code() == grpc::StatusCode::INTERNAL);
-  REQUIRE(f.engine.requests.at(1).deadline);
-  const auto left = *f.engine.requests.at(1).deadline - before;
-  CHECK(left > std::chrono::minutes(50));
-  CHECK(left < std::chrono::minutes(70));
-}
-
-TEST_CASE("A call that is cancelled, or dropped, is cancelled in the engine") {
-  DoorFixture f;
-  std::promise<std::shared_ptr<FakeTokenStream>> submitted;
-  std::promise<void> cancelled, start;
-  f.engine.on_submit = [&](auto stream) {
-    stream->on_cancel = [&] { cancelled.set_value(); };
-    submitted.set_value(stream);
-    start.get_future().wait();
-  };
-  auto context = std::make_unique<grpc::ClientContext>();
-  auto reader = f.stub->Generate(context.get(), Prompt("x"));
-  auto engine = submitted.get_future().get();
-  SECTION("before the engine has answered") {
-    context->TryCancel();
-    CHECK(reader->Finish().error_code() == grpc::StatusCode::CANCELLED);
-    // By the time that later calls on the connection are answered, the server knows.
-    for (int i = 0; i < 100; ++i) {
-      grpc::ClientContext other;
-      v1::ListModelsResponse models;
-      CHECK(f.stub->ListModels(&other, {}, &models).ok());
-    }
-    start.set_value();
-    cancelled.get_future().wait();
-    return;
-  }
-  start.set_value();
-  SECTION("before the first token") { context->TryCancel(); }
-  SECTION("after a token") {
-    engine->Text("a");
-    v1::GenerateResponse message;
-    REQUIRE(reader->Read(&message));
-    context->TryCancel();
-  }
-  cancelled.get_future().wait();
-  CHECK(reader->Finish().error_code() == grpc::StatusCode::CANCELLED);
 }
 
 TEST_CASE("Unary calls and Score") {
@@ -247,84 +106,6 @@ TEST_CASE("A message beyond --max-body is refused by its size") {
     stream->End();
   };
   CHECK(GenerateAll(f, Prompt(std::string(900, 'x'))).ok());
-}
-
-TEST_CASE("Admin is on its own port, and only there") {
-  GrpcDoor::Options options;
-  SECTION("without one") {
-    DoorFixture f(options);
-    CHECK(f.door->admin_address().empty());
-  }
-  options.admin_address = "127.0.0.1:0";
-  DoorFixture f(options);
-  auto channel = DoorFixture::Connect(f.door->admin_address());
-  auto admin = v1::Admin::NewStub(channel);
-  v1::Status status;
-  {
-    grpc::ClientContext context;
-    CHECK(v1::Admin::NewStub(f.channel)->GetStatus(&context, {}, &status).error_code() ==
-          grpc::StatusCode::UNIMPLEMENTED);
-  }
-  {
-    grpc::ClientContext context;
-    v1::ListModelsResponse response;
-    CHECK(v1::Inference::NewStub(channel)->ListModels(&context, {}, &response).error_code() ==
-          grpc::StatusCode::UNIMPLEMENTED);
-  }
-  {
-    grpc::ClientContext context;
-    REQUIRE(admin->GetStatus(&context, {}, &status).ok());
-    CHECK(status.version() == "1.2.3");
-  }
-  {
-    grpc::ClientContext context;
-    v1::CacheStats stats;
-    f.engine.stats.tokens_capacity = 640;
-    REQUIRE(admin->GetCacheStats(&context, {}, &stats).ok());
-    CHECK(stats.tokens_capacity() == 640);
-  }
-  {
-    grpc::ClientContext context;
-    v1::FlushCacheResponse response;
-    REQUIRE(admin->FlushCache(&context, {}, &response).ok());
-    CHECK(response.blocks_freed() == 7);
-  }
-}
-
-TEST_CASE("Drain: what runs goes on, new work is refused, the listener stays") {
-  GrpcDoor::Options options;
-  options.admin_address = "127.0.0.1:0";
-  int drains = 0;
-  options.on_drain = [&] { ++drains; };
-  DoorFixture f(options);
-  auto admin = v1::Admin::NewStub(DoorFixture::Connect(f.door->admin_address()));
-  std::promise<std::shared_ptr<FakeTokenStream>> submitted;
-  f.engine.on_submit = [&](auto stream) { submitted.set_value(stream); };
-  grpc::ClientContext running;
-  auto reader = f.stub->Generate(&running, Prompt("x"));
-  auto engine = submitted.get_future().get();
-  engine->Text("a");
-  v1::GenerateResponse message;
-  REQUIRE(reader->Read(&message));
-
-  grpc::ClientContext context;
-  v1::DrainResponse response;
-  REQUIRE(admin->Drain(&context, {}, &response).ok());
-  CHECK(response.still_running() == 1);
-  CHECK(drains == 1);
-  const grpc::Status refused = GenerateAll(f, Prompt("y"));
-  CHECK(refused.error_code() == grpc::StatusCode::UNAVAILABLE);
-  CHECK(refused.error_message().find("drain") != std::string::npos);
-  CHECK(DetailOf(refused).http_status() == 503);
-
-  engine->Text("b");
-  REQUIRE(reader->Read(&message));
-  CHECK(message.text() == "b");
-  engine->Finish(EngineFinish::kLength);
-  engine->End();
-  REQUIRE(reader->Read(&message));
-  CHECK_FALSE(reader->Read(&message));
-  CHECK(reader->Finish().ok());
 }
 
 TEST_CASE("Shutdown cuts what is still open at its deadline") {
