@@ -73,15 +73,11 @@ std::string Listed(const std::vector<int64_t>& ranks) {
 
 absl::Status CheckRank(std::string_view param, uint32_t rank, int64_t full,
                        const std::vector<int64_t>& listed, bool continuous) {
-  if (rank == full) return absl::OkStatus();
+  if (AllowsRank(rank, full, listed, continuous)) return absl::OkStatus();
   if (listed.empty() || (listed.size() == 1 && !continuous)) {
     return OutOfRange(param, Cat(full, ", the only rank of this model"), Cat(rank));
   }
-  if (continuous) {
-    if (rank >= 1 && rank <= full) return absl::OkStatus();
-    return OutOfRange(param, Cat("between 1 and ", full), Cat(rank));
-  }
-  if (std::find(listed.begin(), listed.end(), rank) != listed.end()) return absl::OkStatus();
+  if (continuous) return OutOfRange(param, Cat("between 1 and ", full), Cat(rank));
   return OutOfRange(param, Listed(listed), Cat(rank));
 }
 

@@ -40,9 +40,8 @@ Elements MoeElements(const ModelConfig& m) {
 
 Elements MlpElements(const ModelConfig& m, int64_t layer, const Width& width) {
   if (m.is_moe_layer(layer)) return MoeElements(m);
-  int64_t units = m.intermediate_size;
-  if (m.elastic && m.elastic->mlp_follows) units = std::min(units, 4 * std::max(width.q, width.kv));
-  const double dense = 3 * static_cast<double>(m.hidden_size) * static_cast<double>(units);
+  const double dense =
+      3 * static_cast<double>(m.hidden_size) * static_cast<double>(m.MlpUnits(width));
   if (!m.starts_shortcut(layer)) return {dense, 0, dense};
   const Elements beside = MoeElements(m);
   return {dense + beside.read, 0, dense + beside.used};

@@ -44,6 +44,10 @@ struct ElasticConfig {
   bool mlp_follows = false;  // MLP units = min(intermediate_size, 4·max(w_q, w_kv))
 };
 
+// Whether a compression may run at `rank`: at its full rank, a listed one, or any from 1 up where
+// ranks are continuous. The rule of one half of a width; a model without `elastic` lists nothing.
+bool AllowsRank(int64_t rank, int64_t full, const std::vector<int64_t>& listed, bool continuous);
+
 // Ranks a sequence runs at.
 struct Width {
   int64_t q = 0;
@@ -81,7 +85,8 @@ struct ModelConfig {
   bool attention_bias = false;  // on q_a_proj, kv_a_proj_with_mqa and o_proj
 
   Width full_width() const { return {q_lora_rank, kv_lora_rank}; }
-  bool Allows(const Width& width) const;  // full, listed, or any where the ranks are continuous
+  bool Allows(const Width& width) const;       // both halves are, by AllowsRank
+  int64_t MlpUnits(const Width& width) const;  // leading units of the dense MLP that it uses
   // Experts take the place of the MLP.
   bool is_moe_layer(int64_t layer) const {
     return moe && !moe->is_shortcut && layer >= moe->num_dense_layers;

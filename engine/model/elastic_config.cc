@@ -26,15 +26,21 @@ std::vector<int64_t> ReadRanks(KeyReader& elastic, const char* key, int64_t full
 
 }  // namespace
 
+bool AllowsRank(int64_t rank, int64_t full, const std::vector<int64_t>& listed, bool continuous) {
+  if (rank == full) return true;
+  if (continuous) return rank >= 1 && rank < full;
+  return std::find(listed.begin(), listed.end(), rank) != listed.end();
+}
+
 bool ModelConfig::Allows(const Width& width) const {
-  const auto allows = [this](int64_t rank, int64_t full, const std::vector<int64_t>& listed) {
-    if (rank == full) return true;
-    if (elastic->continuous) return rank >= 1 && rank < full;
-    return std::find(listed.begin(), listed.end(), rank) != listed.end();
-  };
   if (!elastic) return width == full_width();
-  return allows(width.q, q_lora_rank, elastic->q_lora_ranks) &&
-         allows(width.kv, kv_lora_rank, elastic->kv_lora_ranks);
+  return AllowsRank(width.q, q_lora_rank, elastic->q_lora_ranks, elastic->continuous) &&
+         AllowsRank(width.kv, kv_lora_rank, elastic->kv_lora_ranks, elastic->continuous);
+}
+
+int64_t ModelConfig::MlpUnits(const Width& width) const {
+  if (!elastic || !elastic->mlp_follows) return intermediate_size;
+  return std::min(intermediate_size, 4 * std::max(width.q, width.kv));
 }
 
 std::optional<ElasticConfig> ReadElastic(KeyReader& keys, int64_t q_lora_rank,

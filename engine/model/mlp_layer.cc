@@ -7,20 +7,11 @@
 #include "kernels/moe_router.h"
 
 namespace latentd {
-namespace {
-
-// The leading units that a width uses (latent-attention.md section 4).
-int64_t UnitsOf(const ModelConfig& config, const Width& width, int64_t units) {
-  if (!config.elastic || !config.elastic->mlp_follows) return units;
-  return std::min(units, 4 * std::max(width.q, width.kv));
-}
-
-}  // namespace
 
 void Transformer::DenseMlp(const MlpWeights& w, const StepBatch& batch, MatrixView<const float> h,
                            MatrixView<float> out) {
   for (const WidthGroup& group : batch.groups) {
-    const int64_t units = UnitsOf(config_, group.width, w.gate.rows);
+    const int64_t units = config_.MlpUnits(group.width);
     Mlp({w.gate.Rows(0, units), w.up.Rows(0, units), w.down.Leading(units)},
         h.Rows(group.first_row, group.num_rows), out.Rows(group.first_row, group.num_rows));
   }

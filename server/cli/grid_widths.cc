@@ -1,9 +1,9 @@
 #include "server/cli/grid_widths.h"
 
-#include <algorithm>
 #include <string>
 #include <string_view>
 
+#include "engine/model/config.h"
 #include "server/cat.h"
 
 namespace latentd {
@@ -11,19 +11,14 @@ namespace {
 
 struct Axis {
   std::string_view flag;
-  std::vector<uint32_t> listed;
-  uint32_t full = 0;
+  std::vector<int64_t> listed;
+  int64_t full = 0;
   bool continuous = false;
-
-  bool Allows(uint32_t rank) const {
-    if (continuous) return rank >= 1 && rank <= full;
-    return rank == full || std::find(listed.begin(), listed.end(), rank) != listed.end();
-  }
 };
 
-std::string List(const std::vector<uint32_t>& ranks) {
+std::string List(const std::vector<int64_t>& ranks) {
   std::string list;
-  for (const uint32_t rank : ranks) list += Cat(list.empty() ? "" : ", ", rank);
+  for (const int64_t rank : ranks) list += Cat(list.empty() ? "" : ", ", rank);
   return list;
 }
 
@@ -35,10 +30,11 @@ absl::StatusOr<std::vector<uint32_t>> RanksOf(const Axis& axis,
         Cat(axis.flag, " does not apply: the model projects its queries directly"));
   }
   if (wanted.empty()) {
-    return axis.listed.empty() ? std::vector<uint32_t>{axis.full} : axis.listed;
+    if (axis.listed.empty()) return std::vector<uint32_t>{static_cast<uint32_t>(axis.full)};
+    return std::vector<uint32_t>(axis.listed.begin(), axis.listed.end());
   }
   for (const uint32_t rank : wanted) {
-    if (axis.Allows(rank)) continue;
+    if (AllowsRank(rank, axis.full, axis.listed, axis.continuous)) continue;
     const std::string allowed = axis.continuous ? Cat("from 1 to ", axis.full) : List(axis.listed);
     return absl::InvalidArgumentError(
         Cat(axis.flag, " takes ranks ", allowed, " with this checkpoint, not ", rank));
