@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "engine/sampling/logits_hash.h"
 #include "engine/sampling/logprobs.h"
 #include "engine/sampling/params.h"
 #include "engine/scheduler/scheduler.h"
@@ -36,7 +37,7 @@ struct EngineRequest {
   uint32_t min_tokens = 0;                      // eos and stop tokens are masked before
   std::vector<uint32_t> eos_token_ids;          // of the model; empty with ignore_eos
   std::vector<uint32_t> stop_token_ids;         // of the request
-  std::optional<uint32_t> top_logprobs;         // per generated token: 0…20 alternatives
+  std::optional<uint32_t> top_logprobs;         // per generated token: 0…kMaxTopLogprobs
   std::optional<uint32_t> prompt_top_logprobs;  // per prompt token
   bool logits_hash = false;
   SamplingParams sampling;
@@ -49,6 +50,7 @@ struct EngineRequest {
 
 enum class EngineFinish : uint8_t { kStop, kLength };
 
+// Owns nothing outside itself but the text of a failed status: passing one on takes no heap.
 struct TokenEvent {
   enum class Kind : uint8_t {
     kPrompt,  // one per prompt token, in order, before any kToken (prompt_top_logprobs only; choice
@@ -64,10 +66,10 @@ struct TokenEvent {
   std::optional<TokenLogprobs> logprobs;      // absent for the first prompt token
   EngineFinish finish = EngineFinish::kStop;  // kFinish
   std::optional<uint32_t> matched_token;      // kFinish: the eos or stop token that ended it
-  // kToken and kFinish, when asked for: 16 bytes over every row up to the one this token was drawn
+  // kToken and kFinish, when asked for: over every row up to the one this token was drawn
   // from, so that a choice that ends at a stop string has a hash of its own too. Of a request that
   // generates nothing: over the rows that scored a prompt token.
-  std::string logits_hash;
+  std::optional<LogitsDigest> logits_hash;
   int64_t width_q = 0, width_kv = 0;  // ranks that the request runs at; 0 until it is planned
   absl::Status status;                // kEnd: OK, CANCELLED, DEADLINE_EXCEEDED, INTERNAL …
   double queue_seconds = 0;           // kEnd: submission → first planned

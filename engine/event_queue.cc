@@ -8,7 +8,7 @@ namespace latentd {
 EventQueue::EventQueue(size_t high) : high_(high), low_(std::max<size_t>(1, high / 2)), ring_(4) {}
 
 bool EventQueue::IsShort(const TokenEvent& event) const {
-  return event.kind == TokenEvent::Kind::kToken && !event.logprobs && event.logits_hash.empty() &&
+  return event.kind == TokenEvent::Kind::kToken && !event.logprobs && !event.logits_hash &&
          event.width_q == width_q_ && event.width_kv == width_kv_;
 }
 
@@ -27,7 +27,11 @@ EventQueue::Pushed EventQueue::Push(TokenEvent&& event) {
   Slot& slot = ring_[(first_ + size_) & (ring_.size() - 1)];
   slot.choice = event.choice;
   slot.token = event.token;
-  if (!IsShort(event)) slot.other = std::make_unique<TokenEvent>(std::move(event));
+  if (!IsShort(event)) {
+    slot.other = spare_.empty() ? std::make_unique<TokenEvent>() : std::move(spare_.back());
+    if (!spare_.empty()) spare_.pop_back();
+    *slot.other = std::move(event);
+  }
   if (size_++ == 0) pushed.wake = wake_;
   pushed.full = size_ >= high_;
   return pushed;
@@ -46,7 +50,7 @@ std::optional<TokenEvent> EventQueue::TryPop(bool* fell) {
   Slot& slot = ring_[first_];
   if (slot.other != nullptr) {
     event = std::move(*slot.other);
-    slot.other.reset();
+    spare_.push_back(std::move(slot.other));
   } else {
     event.emplace();
     event->kind = TokenEvent::Kind::kToken;

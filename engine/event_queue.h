@@ -44,8 +44,9 @@ class EventQueue {
   bool IsShort(const TokenEvent& event) const;
 
   const size_t high_, low_;
-  std::mutex mutex_;        // guards what follows
-  std::vector<Slot> ring_;  // its size is a power of two
+  std::mutex mutex_;                                // guards what follows
+  std::vector<Slot> ring_;                          // its size is a power of two
+  std::vector<std::unique_ptr<TokenEvent>> spare_;  // read ones, to be filled again
   size_t first_ = 0, size_ = 0;
   int64_t width_q_ = 0, width_kv_ = 0;  // of the short events
   bool paused_ = false;

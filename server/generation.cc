@@ -148,7 +148,7 @@ class Generation final : public GenerateStream {
     bytes_ += message_->text().size() - before + 8;
     if (!stop) return;
     FinishChoice(event.choice, v1::FINISH_REASON_STOP, stop);
-    message_->set_logits_hash(event.logits_hash);
+    SetHash(event);
     tokens_->FinishChoice(event.choice);
   }
 
@@ -160,7 +160,12 @@ class Generation final : public GenerateStream {
                                                              : v1::FINISH_REASON_LENGTH,
                  stop);
     if (!stop && event.matched_token) message_->set_matched_token_id(*event.matched_token);
-    message_->set_logits_hash(event.logits_hash);
+    SetHash(event);
+  }
+
+  void SetHash(const TokenEvent& event) {
+    if (!event.logits_hash) return;
+    message_->set_logits_hash(event.logits_hash->data(), event.logits_hash->size());
   }
 
   void FinishChoice(uint32_t choice, v1::FinishReason reason, std::optional<size_t> stop) {

@@ -33,7 +33,9 @@ class Scoring final : public ScoreStream {
         AddToken(*event);
         if (bytes_ >= kMessageBytes) return EmitMessage();
       } else if (event->kind == TokenEvent::Kind::kFinish) {
-        message_.set_logits_hash(event->logits_hash);
+        if (event->logits_hash) {
+          message_.set_logits_hash(event->logits_hash->data(), event->logits_hash->size());
+        }
       } else if (event->kind == TokenEvent::Kind::kEnd) {
         queue_seconds_ = event->queue_seconds;
         if (!event->status.ok()) return End(event->status, ReasonOf(event->status));

@@ -19,7 +19,6 @@ namespace latentd {
 inline constexpr uint32_t kMaxChoices = 128;
 inline constexpr int kMaxStopStrings = 64;
 inline constexpr size_t kMaxStopStringBytes = 64u << 10;
-inline constexpr uint32_t kMaxTopLogprobs = 20;
 inline constexpr size_t kMaxRequestIdBytes = 1024;
 inline constexpr uint32_t kCompletionsMaxTokens = 16;  // default of text and id prompts
 

@@ -17,7 +17,7 @@ uint64_t LoadWord(const char* bytes) {
 RunningSipHash KeyedBy(std::string_view backend) {
   RunningSipHash of_name(0, 0);
   of_name.Update(std::as_bytes(std::span(backend)));
-  const std::string key = of_name.Digest();
+  const LogitsDigest key = of_name.Digest();
   return RunningSipHash(LoadWord(key.data()), LoadWord(key.data() + 8));
 }
 
@@ -40,11 +40,10 @@ void RunningSipHash::Update(std::span<const std::byte> bytes) {
   while (p != end) add_byte(*p++);
 }
 
-std::string RunningSipHash::Digest() const {
+LogitsDigest RunningSipHash::Digest() const {
   SipState last = state_;
   last.Absorb(tail_ | length_ << 56);
-  const Hash128 words = last.Finish();
-  return std::string(reinterpret_cast<const char*>(words.data()), sizeof(words));
+  return std::bit_cast<LogitsDigest>(last.Finish());
 }
 
 LogitsHash::LogitsHash(std::string_view backend) : hash_(KeyedBy(backend)) {}

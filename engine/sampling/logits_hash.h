@@ -2,15 +2,18 @@
 // (Aumasson, Bernstein) over the bytes of its final logits rows, in order.
 #pragma once
 
+#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <span>
-#include <string>
 #include <string_view>
 
 #include "cache/siphash.h"
 
 namespace latentd {
+
+// In place, so that an event that carries one needs no heap.
+using LogitsDigest = std::array<char, 16>;
 
 // Streaming SipHash-2-4-128. Any split of the bytes over Update calls gives the same digest.
 // One thread at a time; copyable.
@@ -20,8 +23,8 @@ class RunningSipHash {
   RunningSipHash(uint64_t key0, uint64_t key1);
 
   void Update(std::span<const std::byte> bytes);
-  // 16 bytes; more may be added afterwards.
-  std::string Digest() const;
+  // More may be added afterwards.
+  LogitsDigest Digest() const;
 
  private:
   SipState state_;
@@ -36,7 +39,7 @@ class LogitsHash {
   explicit LogitsHash(std::string_view backend);
   // A row from which a token is drawn, as the model gave it. Rows are [vocab] fp32.
   void AddRow(std::span<const float> logits) { hash_.Update(std::as_bytes(logits)); }
-  std::string Digest() const { return hash_.Digest(); }
+  LogitsDigest Digest() const { return hash_.Digest(); }
 
  private:
   RunningSipHash hash_;

@@ -43,16 +43,15 @@ uint32_t Rank(std::span<const float> logits, uint32_t token) {
 
 // The ids of the `count` largest logits, descending, ties to the lower id. One pass: a newcomer
 // must beat the last of those kept, and equal ones that come later have the higher id.
-std::vector<LogprobEntry> Largest(std::span<const float> logits, size_t count, double log_sum) {
-  std::vector<LogprobEntry> best;
-  best.reserve(count + 1);
+auto Largest(std::span<const float> logits, size_t count, double log_sum) {
+  decltype(TokenLogprobs::top) best;
   for (size_t i = 0; i < logits.size() && count > 0; ++i) {
     if (best.size() == count && !(logits[i] > logits[best.back().token])) continue;
     size_t place = best.size();
     while (place > 0 && logits[i] > logits[best[place - 1].token]) --place;
+    if (best.size() == count) best.pop_back();  // first: there is no room for one more
     best.insert(best.begin() + static_cast<std::ptrdiff_t>(place),
                 {static_cast<uint32_t>(i), 0, 0});
-    if (best.size() > count) best.pop_back();
   }
   for (size_t i = 0; i < best.size(); ++i) {
     best[i].logprob = static_cast<float>(static_cast<double>(logits[best[i].token]) - log_sum);

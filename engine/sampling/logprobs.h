@@ -4,9 +4,12 @@
 
 #include <cstdint>
 #include <span>
-#include <vector>
+
+#include "absl/container/inlined_vector.h"
 
 namespace latentd {
+
+inline constexpr uint32_t kMaxTopLogprobs = 20;  // alternatives that a token may have
 
 struct LogprobEntry {
   uint32_t token = 0;
@@ -16,12 +19,14 @@ struct LogprobEntry {
 
 struct TokenLogprobs {
   LogprobEntry chosen;
-  std::vector<LogprobEntry> top;  // descending logprob, ties to the lower id
+  // Descending logprob, ties to the lower id. In place, so that a token's logprobs need no heap.
+  absl::InlinedVector<LogprobEntry, kMaxTopLogprobs> top;
 };
 
 // The logprob and rank of `token`, and the num_top most likely tokens (fewer in a smaller
-// vocabulary). The order of summation depends on the vocabulary alone, so equal rows give equal
-// bits. Thread-safe. REQUIRES: CheckLogits(logits) is OK, token < logits.size().
+// vocabulary); up to kMaxTopLogprobs of them it allocates nothing. The order of summation depends
+// on the vocabulary alone, so equal rows give equal bits. Thread-safe. REQUIRES:
+// CheckLogits(logits) is OK, token < logits.size().
 TokenLogprobs RawLogprobs(std::span<const float> logits, uint32_t token, uint32_t num_top);
 
 }  // namespace latentd

@@ -158,7 +158,10 @@ absl::StatusOr<std::vector<TextScore>> ScoreAtWidths(
       progress(++done, total);
     }
   }
-  for (size_t i = 0; logits_hash && i < scores.size(); ++i) scores[i].hash = hashes[i].Digest();
+  for (size_t i = 0; logits_hash && i < scores.size(); ++i) {
+    const LogitsDigest digest = hashes[i].Digest();
+    scores[i].hash.assign(digest.begin(), digest.end());
+  }
   return scores;
 }
 

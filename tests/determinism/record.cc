@@ -36,7 +36,7 @@ Record ReadRecord(TokenStream& stream) {
     } else if (event->kind == TokenEvent::Kind::kToken) {
       record.tokens.push_back(event->token);
       if (event->logprobs) record.logprobs.push_back(*std::move(event->logprobs));
-      record.hashes.push_back(std::move(event->logits_hash));
+      record.hashes.push_back(event->logits_hash.value());
     } else if (event->kind == TokenEvent::Kind::kEnd) {
       record.status = event->status;
     }

@@ -14,7 +14,7 @@ struct Record {
   std::vector<TokenLogprobs> prompt;    // of prompt tokens 1 …, when asked for
   std::vector<uint32_t> tokens;         // generated
   std::vector<TokenLogprobs> logprobs;  // of each
-  std::vector<std::string> hashes;      // after each: over all rows drawn from so far
+  std::vector<LogitsDigest> hashes;     // after each: over all rows drawn from so far
   absl::Status status;
 };
 

@@ -195,9 +195,10 @@ std::optional<std::string> Matrix::Check(const Setting& setting, const WrapExecu
 std::string Matrix::Fingerprint() const {
   RunningSipHash hash(0, 0);
   for (const auto& [key, record] : solo_) {
-    for (const std::string& digest : record.hashes) hash.Update(std::as_bytes(std::span(digest)));
+    for (const LogitsDigest& digest : record.hashes) hash.Update(std::as_bytes(std::span(digest)));
   }
-  return absl::BytesToHexString(hash.Digest());
+  const LogitsDigest digest = hash.Digest();
+  return absl::BytesToHexString({digest.data(), digest.size()});
 }
 
 }  // namespace latentd

@@ -9,10 +9,15 @@ namespace {
 
 constexpr size_t kRequests = 32, kSteps = 250;
 
-// Greedy, drawn, and drawn with everything that the sampler can do, in turn.
+// Greedy, drawn, and drawn with everything that the sampler can do, in turn; of each kind half are
+// told all that a token's event can tell.
 EngineRequest Request(size_t number) {
   EngineRequest request = Greedy(number, 20);
   request.max_tokens = kSteps + 50;
+  if (number / 3 % 2 == 1) {
+    request.top_logprobs = kMaxTopLogprobs;
+    request.logits_hash = true;
+  }
   if (number % 3 >= 1) request.sampling.temperature = 1;
   if (number % 3 == 2) {
     request.sampling.top_k = 16;
@@ -46,15 +51,19 @@ TEST_CASE("A steady step with its events read does not touch the heap") {
   EngineRequest choices = Request(0);
   choices.num_choices = 2;
   const Reader waits = h.Submit(choices), waits_too = h.Submit(Request(1));
-  size_t tokens = 0;
+  size_t tokens = 0, scored = 0;
   const auto step = [&] {
     if (!h.Turn()) return;
     for (const auto& stream : streams) {
-      while (stream->TryPop()) ++tokens;
+      while (const auto event = stream->TryPop()) {
+        ++tokens;
+        scored +=
+            event->logprobs && event->logprobs->top.size() == kMaxTopLogprobs && event->logits_hash;
+      }
     }
   };
   for (int i = 0; i < 8; ++i) step();  // queues and scratch grow to what they need
-  tokens = 0;
+  tokens = scored = 0;
   wakes = 0;
   const int64_t before = HeapAllocations();
   for (size_t i = 0; i < kSteps; ++i) step();  // crosses block edges
@@ -62,6 +71,7 @@ TEST_CASE("A steady step with its events read does not touch the heap") {
   CHECK(after - before == 0);
   // What was counted were full steps, each event pushed, woken for and read.
   CHECK(tokens == kSteps * kRequests);
+  CHECK(scored == kSteps * (kRequests / 2 - 1));  // 3 … 5, 9 … 11, …, 27 … 29
   CHECK(wakes == static_cast<int64_t>(kSteps * kRequests));
   CHECK(report.decode_tokens == static_cast<int64_t>(kRequests));
   CHECK(h.loop->Stats().sequences_waiting == 3);

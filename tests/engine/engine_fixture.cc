@@ -47,7 +47,7 @@ void Reader::Read(size_t count) {
         REQUIRE_FALSE(result.finished);
         result.tokens.push_back(event->token);
         if (event->logprobs) result.logprobs.push_back(std::move(*event->logprobs));
-        if (!event->logits_hash.empty()) result.token_hashes.push_back(event->logits_hash);
+        if (event->logits_hash) result.token_hashes.push_back(*event->logits_hash);
         break;
       case TokenEvent::Kind::kFinish:
         REQUIRE_FALSE(result.finished);

@@ -17,11 +17,11 @@ namespace latentd {
 struct ChoiceResult {
   std::vector<uint32_t> tokens;
   std::vector<TokenLogprobs> logprobs;
-  std::vector<std::string> token_hashes;
+  std::vector<LogitsDigest> token_hashes;
   bool finished = false;
   EngineFinish finish = EngineFinish::kStop;
   std::optional<uint32_t> matched_token;
-  std::string hash;  // of kFinish
+  std::optional<LogitsDigest> hash;  // of kFinish
 
   bool operator==(const ChoiceResult& other) const;
 };

@@ -37,7 +37,7 @@ TEST_CASE("Every event comes out as it went in") {
     events[i].width_q = events[i].width_kv = 64;
   }
   events[1].logprobs.emplace().chosen.logprob = -0.5F;
-  events[2].logits_hash = "0123456789abcdef";
+  events[2].logits_hash.emplace().fill('h');
   events[3].width_kv = 32;
   events[4].kind = TokenEvent::Kind::kFinish;
   events[4].matched_token = 7;

@@ -64,11 +64,11 @@ class FakeTokenStream final : public TokenStream {
   }
   // A token with its log-probability, as generated or as a prompt token.
   void Scored(TokenEvent::Kind kind, uint32_t token, float logprob,
-              std::vector<LogprobEntry> top = {}) {
+              const std::vector<LogprobEntry>& top = {}) {
     TokenEvent event;
     event.kind = kind;
     event.token = token;
-    event.logprobs = TokenLogprobs{{token, logprob, 1}, std::move(top)};
+    event.logprobs = TokenLogprobs{{token, logprob, 1}, {top.begin(), top.end()}};
     Push(std::move(event));
   }
   void FirstPromptToken(uint32_t token) {

@@ -240,24 +240,24 @@ TEST_CASE("The hash of the logits is on the choice's last message") {
   Fixture f{WithStops({"b"})};
   TokenEvent event;
   event.token = 'a';
-  event.logits_hash = "0123456789abcdef";
+  event.logits_hash.emplace().fill('1');
   SECTION("when the engine ends the choice") {
     f.engine->Push(event);
     event.kind = TokenEvent::Kind::kFinish;
-    event.logits_hash = "fedcba9876543210";
+    event.logits_hash.emplace().fill('2');
     f.engine->Push(event);
   }
   SECTION("when a stop string does, up to its last token") {
     f.engine->Push(event);
     event.token = 'b';
-    event.logits_hash = "fedcba9876543210";
+    event.logits_hash.emplace().fill('2');
     f.engine->Push(event);
     event.token = 'c';
-    event.logits_hash = "after the stop..";
+    event.logits_hash.emplace().fill('3');
     f.engine->Push(event);
   }
   f.engine->End();
-  CHECK(ReadAll(*f.stream).messages.back().logits_hash() == "fedcba9876543210");
+  CHECK(ReadAll(*f.stream).messages.back().logits_hash() == std::string(16, '2'));
 }
 
 }  // namespace

@@ -78,7 +78,8 @@ std::string HashOfFirst(size_t count) {
     const auto byte = static_cast<std::byte>(i);
     hash.Update(std::span(&byte, 1));
   }
-  return hash.Digest();
+  const LogitsDigest digest = hash.Digest();
+  return {digest.begin(), digest.end()};
 }
 
 std::string Bytes(std::initializer_list<int> values) {
