@@ -68,7 +68,9 @@ class FakeTokenStream final : public TokenStream {
     TokenEvent event;
     event.kind = kind;
     event.token = token;
-    event.logprobs = TokenLogprobs{{token, logprob, 1}, {top.begin(), top.end()}};
+    TokenLogprobs& logprobs = event.logprobs.emplace();
+    logprobs.chosen = {token, logprob, 1};
+    logprobs.top.assign(top.begin(), top.end());
     Push(std::move(event));
   }
   void FirstPromptToken(uint32_t token) {
