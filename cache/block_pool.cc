@@ -4,8 +4,6 @@
 
 #include <cerrno>
 #include <cstring>
-#include <fstream>
-#include <limits>
 #include <string>
 #include <utility>
 
@@ -13,22 +11,10 @@
 #include "absl/strings/str_cat.h"
 #include "kernels/core/check.h"
 #include "kernels/core/large_memory.h"
+#include "kernels/core/memory.h"
 
 namespace latentd {
 namespace {
-
-// Memory the kernel believes can be given out without swapping, in bytes; the largest value if
-// unknown.
-uint64_t AvailableMemory() {
-  std::ifstream meminfo("/proc/meminfo");
-  std::string key, unit;
-  uint64_t kib = 0;
-  while (meminfo >> key >> kib) {
-    if (key == "MemAvailable:") return kib * 1024;
-    std::getline(meminfo, unit);
-  }
-  return std::numeric_limits<uint64_t>::max();
-}
 
 std::string MiB(uint64_t bytes) { return absl::StrCat((bytes + (1 << 20) - 1) >> 20, " MiB"); }
 
@@ -65,7 +51,7 @@ absl::StatusOr<std::unique_ptr<BlockPool>> BlockPool::Create(PageShape shape, in
   }
   const uint64_t bytes = static_cast<uint64_t>(num_pages * shape.page_bytes());
   const int64_t num_tokens = num_pages * shape.page_tokens();
-  if (const uint64_t available = AvailableMemory(); bytes > available) {
+  if (const auto available = static_cast<uint64_t>(AvailableMemoryBytes()); bytes > available) {
     return TooLittle(num_tokens, bytes, absl::StrCat("only ", MiB(available), " are available"));
   }
   void* base = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);

@@ -6,12 +6,12 @@
 #include <cstdio>
 
 #include "engine/model/loader.h"
+#include "kernels/core/memory.h"
 #include "server/cli/command_line.h"
 #include "server/cli/progress.h"
 #include "server/cli/read_file.h"
 #include "server/cli/score_windows.h"
 #include "server/cli/signals.h"
-#include "server/memory.h"
 #include "server/model_dir.h"
 #include "server/program.h"
 #include "server/serve.h"

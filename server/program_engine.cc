@@ -10,8 +10,8 @@
 #include "engine/model/cache_shape.h"
 #include "engine/model/width_ladder.h"
 #include "engine/sampling/logits_hash.h"
+#include "kernels/core/memory.h"
 #include "server/cli/command_line.h"
-#include "server/memory.h"
 #include "server/program.h"
 
 namespace latentd {

@@ -16,13 +16,13 @@
 #include "engine/bench/bench_runner.h"
 #include "engine/model/cache_shape.h"
 #include "engine/model/model_executor.h"
+#include "kernels/core/memory.h"
 #include "kernels/core/thread_pool.h"
 #include "kernels/quantise.h"
 #include "server/cli/bench_report.h"
 #include "server/cli/commands.h"
 #include "server/cli/progress.h"
 #include "server/cli/standard_output.h"
-#include "server/memory.h"
 
 namespace latentd {
 namespace {
