@@ -1,7 +1,5 @@
 #include "kernels/dequantise.h"
 
-#include <cstring>
-
 #include "kernels/core/check.h"
 #include "kernels/quantise.h"
 
@@ -30,6 +28,7 @@ float Scale(const WeightScales& scales, int64_t i) {
     case DType::kE4M3:
     case DType::kInt4:
     case DType::kInt8:
+    case DType::kInt4Blocks:
       break;
   }
   LATENTD_CHECK(!"scales are not quantised");
@@ -40,14 +39,13 @@ int64_t FirstScale(const WeightView& w, int64_t row) {
   return (w.scales.first_row + row) / w.scales.block_rows * w.scales.ld;
 }
 
-void DequantiseInt8Row(const WeightView& w, int64_t row, float* to) {
-  const int64_t lane = (w.scales.first_row + row) % kInt8Rows;
+void DequantiseBlocks(const WeightView& w, int64_t row, float* to) {
+  const BlockFormat& format = FormatOf(w.dtype);
+  const int64_t lane = (w.scales.first_row + row) % kBlockRows;
   for (int64_t k = 0; k < w.cols; ++k) {
-    const std::byte* block = Int8Block(w, row, k / kInt8Group);
-    float scale;
-    std::memcpy(&scale, block + lane * 4, sizeof scale);
-    const int64_t at = kInt8Rows * 4 + (k % kInt8Group / 4 * kInt8Rows + lane) * 4 + k % 4;
-    to[k] = static_cast<float>(std::to_integer<int>(block[at]) - 128) * scale;
+    const std::byte* block = BlockOf(w, row, k / format.group);
+    to[k] = static_cast<float>(BlockNumber(format, block, lane, k % format.group)) *
+            BlockScale(format, block, lane);
   }
 }
 
@@ -55,7 +53,7 @@ void DequantiseInt8Row(const WeightView& w, int64_t row, float* to) {
 
 void DequantiseRow(const WeightView& w, int64_t row, float* to) {
   LATENTD_CHECK(IsQuantised(w.dtype) && row < w.rows);
-  if (w.dtype == DType::kInt8) return DequantiseInt8Row(w, row, to);
+  if (IsBlocked(w.dtype)) return DequantiseBlocks(w, row, to);
   const std::byte* from = static_cast<const std::byte*>(w.data) + BytesOf(w.dtype, row * w.ld);
   const int64_t first = FirstScale(w, row);
   for (int64_t k = 0; k < w.cols; ++k) {

@@ -13,7 +13,7 @@ namespace latentd {
 void DequantiseRow(const WeightView& w, int64_t row, float* to);
 
 // The scales of one row, ceil(cols / block_cols) of them: in place when they are fp32, otherwise
-// widened into `widened`, which has room for them. REQUIRES: not kInt8.
+// widened into `widened`, which has room for them. REQUIRES: not blocked.
 const float* RowScales(const WeightView& w, int64_t row, float* widened);
 
 inline int64_t ScalesPerRow(const WeightView& w) {

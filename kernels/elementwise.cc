@@ -38,6 +38,7 @@ void Embedding(const Context& context, std::span<const uint32_t> ids, const Weig
       case DType::kE4M3:
       case DType::kInt4:
       case DType::kInt8:
+      case DType::kInt4Blocks:
         LATENTD_CHECK(!"an embedding is not quantised");
     }
   });

@@ -25,10 +25,10 @@ void Linear(const Context& context, const LinearArgs& args) {
   if (args.x.rows == 0 || args.w.rows == 0 || args.batch == 0) return;
   const CpuKernels* kernels = KernelsOf(context.cpu_path);
   if (kernels == nullptr) return LinearScalar(context, args);
-  if (args.w.dtype == DType::kInt8) {
+  if (IsBlocked(args.w.dtype)) {
+    const Int8Kernels& int8 = args.w.dtype == DType::kInt8 ? kernels->int8 : kernels->int4;
     // NEON has no kernel of its own yet; the oracle's bits are the same.
-    return kernels->int8.run != nullptr ? LinearInt8(context, kernels->int8, args)
-                                        : LinearInt8Scalar(context, args);
+    return int8.run != nullptr ? LinearInt8(context, int8, args) : LinearInt8Scalar(context, args);
   }
   LinearTiled(context, *kernels, args);
 }

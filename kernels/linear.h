@@ -10,9 +10,9 @@ namespace latentd {
 
 // y[b][m, n] = Σ_k round(x[b][m, k]) · w[b / w_batch_share][n, k]  (+ bias[n]), fp32 accumulation.
 // round() is to bf16 when w is bf16, and the identity otherwise. Quantised weights are dequantised
-// to fp32 (dequantise.h) a tile of rows at a time, never wholly; batch is 1 then. With int8 weights
-// x is rounded to int8 in groups of 128 (quantise.h), and the bits are the same on every CPU path:
-// the order is written down in cpu/int8_tile.h. Accumulation
+// to fp32 (dequantise.h) a tile of rows at a time, never wholly; batch is 1 then. With weights in
+// blocks x is rounded to int8 in their groups (quantise.h), and the bits are the same on every CPU
+// path: the order is written down in cpu/int8_tile.h. Accumulation
 // order along K depends on K and the CPU path alone: never on the number of rows, the batch or the
 // threads. batch > 1 runs independent products (one per head) whose operands lie a fixed stride
 // apart.

@@ -1,6 +1,10 @@
 #include "kernels/quantise.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
+#include <functional>
+#include <limits>
 
 #include "kernels/core/check.h"
 #include "kernels/cpu/quantise_tile.h"
@@ -28,45 +32,125 @@ void Widen(const WeightView& w, int64_t row, int64_t first, int64_t count, float
     case DType::kE4M3:
     case DType::kInt4:
     case DType::kInt8:
+    case DType::kInt4Blocks:
       LATENTD_CHECK(!"quantised weights are not quantised again");
   }
 }
 
-// One row of a block.
-void FillRow(const WeightView& w, int64_t row, int64_t first, std::byte* block) {
-  const int64_t count = std::min(kInt8Group, w.cols - first);
-  const int64_t lane = row % kInt8Rows;
-  float values[kInt8Group] = {};
-  int8_t q[kInt8Group];
-  Widen(w, row, first, count, values);
-  const float scale = QuantiseWholeGroup(values, q).scale;
-  std::memcpy(block + lane * 4, &scale, sizeof scale);
-  for (int8_t& n : q) n = static_cast<int8_t>(n ^ 0x80);  // + 128, as a byte
-  std::byte* const to = block + kInt8Rows * 4 + lane * 4;
-  for (int64_t k = 0; k < kInt8Group; k += 4) std::memcpy(to + k * kInt8Rows, q + k, 4);
+struct Int4Group {
+  float scale = 0;
+  int8_t q[kInt4Format.group] = {};
+  float error = 0;  // Σ (x − scale · q)², summed in eight lanes
+};
+
+Int4Group WithScale(const float* x, float scale) {
+  constexpr int64_t kLanes = 8;
+  Int4Group group = {.scale = scale};
+  const float inverse = 1 / scale;
+  float squares[kLanes] = {};
+  for (int64_t i = 0; i < kInt4Format.group; i += kLanes) {
+    for (int64_t j = 0; j < kLanes; ++j) {
+      const int32_t n = std::clamp(RoundToWhole(x[i + j] * inverse), -8, 7);
+      const float off = x[i + j] - scale * static_cast<float>(n);
+      group.q[i + j] = static_cast<int8_t>(n);
+      squares[j] += off * off;
+    }
+  }
+  for (const float square : squares) group.error += square;
+  return group;
+}
+
+// The scale is exact in bf16.
+Int4Group QuantiseToInt4(const float* x) {
+  float largest = 0;
+  for (int64_t i = 0; i < kInt4Format.group; ++i) {
+    if (!std::isfinite(x[i])) return {.scale = std::numeric_limits<float>::quiet_NaN()};
+    if (std::fabs(x[i]) > std::fabs(largest)) largest = x[i];
+  }
+  if (std::fabs(largest) < kTiniestGroup) return {};
+  Int4Group best = WithScale(x, RoundToBf16(largest / -8));
+  for (const float steps : {7.0f, 9.0f}) {
+    const Int4Group group = WithScale(x, RoundToBf16(largest / -steps));
+    if (group.error < best.error) best = group;
+  }
+  return best;
+}
+
+void StoreScale(const BlockFormat& format, float scale, std::byte* to) {
+  if (format.scale_bytes == sizeof scale) {
+    std::memcpy(to, &scale, sizeof scale);
+  } else {
+    const bf16 narrow = ToBf16(scale);
+    std::memcpy(to, &narrow, sizeof narrow);
+  }
+}
+
+// One row of a block whose bytes are all 0; beyond the matrix, of zeros.
+void FillRow(const BlockFormat& format, const WeightView& w, int64_t row, int64_t first,
+             std::byte* block) {
+  const int64_t lane = row % kBlockRows;
+  float values[kMaxGroup] = {};
+  if (row < w.rows) Widen(w, row, first, std::min(format.group, w.cols - first), values);
+  int8_t q[kMaxGroup];
+  float scale;
+  if (format.dtype == DType::kInt8) {
+    scale = QuantiseToInt8(values, format.group, q).scale;
+  } else {
+    const Int4Group group = QuantiseToInt4(values);
+    std::copy_n(group.q, format.group, q);
+    scale = group.scale;
+  }
+  StoreScale(format, scale, block + lane * format.scale_bytes);
+  const int64_t line = 4 * format.halves();
+  std::byte* to = block + format.numbers_at() + lane * 4;
+  for (int64_t k = 0; k < format.group; k += line, to += kBlockRows * 4) {
+    for (int64_t i = 0; i < line; ++i) {
+      to[i % 4] |= static_cast<std::byte>((q[k + i] + format.offset()) << (i / 4 * format.bits));
+    }
+  }
 }
 
 }  // namespace
 
-WeightView QuantiseToInt8(const WeightView& w, std::byte* to) {
+WeightView Quantise(ThreadPool* pool, const BlockFormat& format, const WeightView& w,
+                    std::byte* to) {
   LATENTD_CHECK(!IsQuantised(w.dtype));
-  const int64_t groups = Int8Groups(w.cols);
-  const WeightView view{to, DType::kInt8, w.rows, w.cols, groups * kInt8Group};
-  for (int64_t row = 0; row < w.rows; row += kInt8Rows) {
-    for (int64_t g = 0; g < groups; ++g, to += kInt8BlockBytes) {
-      std::memset(to, 0, kInt8Rows * 4);
-      std::memset(to + kInt8Rows * 4, 128, kInt8BlockBytes - kInt8Rows * 4);
-      const int64_t end = std::min(w.rows, row + kInt8Rows);
-      for (int64_t n = row; n < end; ++n) FillRow(w, n, g * kInt8Group, to);
+  const int64_t groups = format.Groups(w.cols);
+  const auto run = [&](int64_t begin, int64_t end, int) {
+    std::byte* block = to + begin * groups * format.block_bytes();
+    std::memset(block, 0, static_cast<size_t>((end - begin) * groups * format.block_bytes()));
+    for (int64_t row = begin * kBlockRows; row < end * kBlockRows; row += kBlockRows) {
+      for (int64_t g = 0; g < groups; ++g, block += format.block_bytes()) {
+        for (int64_t n = 0; n < kBlockRows; ++n)
+          FillRow(format, w, row + n, g * format.group, block);
+      }
     }
-  }
-  return view;
+  };
+  ParallelFor(pool, (w.rows + kBlockRows - 1) / kBlockRows, 1, std::ref(run));
+  return {to, format.dtype, w.rows, w.cols, groups * format.group};
 }
 
 float QuantiseGroup(const float* x, int64_t count, int8_t* q) {
-  float padded[kInt8Group] = {};
-  std::copy_n(x, count, padded);
-  return QuantiseWholeGroup(padded, q).scale;
+  return QuantiseToInt8(x, count, q).scale;
+}
+
+float BlockScale(const BlockFormat& format, const std::byte* block, int64_t lane) {
+  const std::byte* from = block + lane * format.scale_bytes;
+  if (format.scale_bytes == sizeof(bf16)) {
+    bf16 narrow;
+    std::memcpy(&narrow, from, sizeof narrow);
+    return ToFloat(narrow);
+  }
+  float scale;
+  std::memcpy(&scale, from, sizeof scale);
+  return scale;
+}
+
+int32_t BlockNumber(const BlockFormat& format, const std::byte* block, int64_t lane, int64_t k) {
+  const int64_t quad = k / 4, line = quad / format.halves();
+  const std::byte pair = block[format.numbers_at() + (line * kBlockRows + lane) * 4 + k % 4];
+  const int32_t shifted = std::to_integer<int32_t>(pair) >> (quad % format.halves() * format.bits);
+  return (shifted & (2 * format.offset() - 1)) - format.offset();
 }
 
 }  // namespace latentd

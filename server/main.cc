@@ -40,16 +40,17 @@ absl::Status Inspect(const Options& options, const InspectCommand& command) {
 
 absl::StatusOr<std::unique_ptr<const Model>> BenchModel(const std::string& dir,
                                                         const std::string& random_config,
-                                                        bool int8_weights) {
+                                                        const Options& options) {
   if (!random_config.empty()) {
     const auto text = ReadWholeFile("file", random_config, kMaxConfigBytes);
     if (!text.ok()) return text.status();
     return MakeRandomModel(*text, /*seed=*/1, static_cast<uint64_t>(AvailableMemoryBytes()),
-                           int8_weights);
+                           CopiesOf(options), NumThreads(options));
   }
   LoadProgressBar bar("loading", STDERR_FILENO);
   return LoadModel(dir, {.progress = [&](uint64_t done, uint64_t total) { bar.Show(done, total); },
-                         .int8_weights = int8_weights});
+                         .copies = CopiesOf(options),
+                         .num_threads = NumThreads(options)});
 }
 
 absl::Status Bench(const Options& options, BenchCommand command) {
@@ -57,7 +58,7 @@ absl::Status Bench(const Options& options, BenchCommand command) {
   const bool is_random = !command.random_weights.empty();
   const auto dir = is_random ? absl::StatusOr<std::string>(options.model) : ModelDir(options);
   if (!dir.ok()) return dir.status();
-  auto model = BenchModel(*dir, command.random_weights, options.weights == "int8");
+  auto model = BenchModel(*dir, command.random_weights, options);
   if (!model.ok()) return model.status();
   const std::string name = is_random ? command.random_weights + ", random" : ModelId(options, *dir);
   return RunBench(**model, name, options, command);

@@ -179,9 +179,9 @@ std::vector<OptionSpec> MakeTable() {
        Text(&Options::served_model_name), Fixed("the folder's last name")},
       {"max-model-len", "", "TOKENS", "Model", "longest context served; 0 is the model's own",
        model, Integer(&Options::max_model_len, 0, kMax32), Number(&Options::max_model_len)},
-      {"weights", "", "as-stored|int8", "Model",
-       "int8: copied to 8 bits at load, for half the memory traffic and some accuracy", bench,
-       OneOf(&Options::weights, {"as-stored", "int8"}), Word(&Options::weights)},
+      {"weights", "", "as-stored|int8|int4", "Model",
+       "copied to 8 or 4 bits at load, for less memory traffic and some accuracy", bench,
+       OneOf(&Options::weights, {"as-stored", "int8", "int4"}), Word(&Options::weights)},
 
       {"http", "", "ADDR:PORT", "Doors", "HTTP address; port 0 is any free one", serve,
        Address(&Options::http), Word(&Options::http)},
@@ -294,6 +294,11 @@ int NumThreads(const Options& options) {
 
 CpuPath PathOf(const Options& options) {
   return options.cpu_path.empty() ? BestCpuPath() : *ParseCpuPath(options.cpu_path);
+}
+
+WeightCopies CopiesOf(const Options& options) {
+  if (options.weights == "int8") return WeightCopies::kInt8;
+  return options.weights == "int4" ? WeightCopies::kInt4 : WeightCopies::kNone;
 }
 
 const std::vector<OptionSpec>& OptionTable() {

@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/model/weights.h"
 #include "kernels/core/context.h"
 #include "server/limits.h"
 
@@ -39,7 +40,7 @@ struct Options {
   int64_t cache_tokens = 0;  // 0: from cache_memory, or a share of free memory
   int64_t cache_memory_bytes = 0;
 
-  std::string weights = "as-stored";  // or "int8"
+  std::string weights = "as-stored";  // or "int8", "int4"
 
   int64_t threads = 0;   // 0: one per processor
   std::string cpu_path;  // "": the fastest that this CPU has
@@ -51,9 +52,10 @@ struct Options {
   std::string log_format = "text";
 };
 
-// Compute threads and kernel path that the options stand for.
+// Compute threads, kernel path and copies of weights that the options stand for.
 int NumThreads(const Options& options);
 CpuPath PathOf(const Options& options);
+WeightCopies CopiesOf(const Options& options);
 
 // Which commands offer an option: those on which it acts.
 enum OptionScope : unsigned {

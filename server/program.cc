@@ -24,7 +24,8 @@ absl::Status LoadParts(const Options& options, const std::string& dir, Program* 
   auto model =
       LoadModel(dir, {.progress = [&](uint64_t done, uint64_t total) { bar.Show(done, total); },
                       .served_context = options.max_model_len,
-                      .int8_weights = options.weights == "int8"});
+                      .copies = CopiesOf(options),
+                      .num_threads = NumThreads(options)});
   if (!model.ok()) return model.status();
   program->model = *std::move(model);
   for (const std::string& note : program->model->notes) spdlog::info("model: {}", note);

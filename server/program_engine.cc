@@ -19,8 +19,9 @@ namespace {
 
 // Names what bits are promised for, and keys the logits hash.
 std::string Backend(const Options& options, const Program& program) {
+  const WeightCopies format = program.model->weights.format;
   return fmt::format("cpu {}{}{}", Name(program.context.cpu_path),
-                     program.model->weights.int8 ? " int8-weights" : "",
+                     format == WeightCopies::kNone ? "" : fmt::format(" {}-weights", Name(format)),
                      options.determinism == "strict" ? "" : " " + options.determinism);
 }
 

@@ -29,20 +29,24 @@ std::vector<bf16> RandomBf16(std::mt19937& rng, int64_t count) {
 }
 
 // Y[M, 6144] = X[M, 2048] · Wᵀ over several matrices in turn, so that weights come from memory.
-void BenchLinear(const Context& context, const Roofs& roofs, bool int8) {
+// With weights as bf16 where `format` is null.
+void BenchLinear(const Context& context, const Roofs& roofs, const BlockFormat* format) {
   constexpr int64_t kN = 6144, kK = 2048, kMatrices = 8, kMaxM = 512;
   std::mt19937 rng(1);
   const std::vector<bf16> w = RandomBf16(rng, kMatrices * kN * kK);
   const std::vector<float> x(kMaxM * kK, 0.5f);
   std::vector<float> y(kMaxM * kN);
-  std::vector<std::byte> copies(int8 ? kMatrices * Int8Bytes(kN, kK) : 0);
+  const int64_t copy_bytes = format != nullptr ? format->Bytes(kN, kK) : 0;
+  std::vector<std::byte> copies(kMatrices * copy_bytes);
   std::vector<WeightView> matrices;
   for (int64_t i = 0; i < kMatrices; ++i) {
     const WeightView stored = {w.data() + i * kN * kK, DType::kBF16, kN, kK, kK};
-    matrices.push_back(int8 ? QuantiseToInt8(stored, copies.data() + i * Int8Bytes(kN, kK))
-                            : stored);
+    matrices.push_back(format != nullptr
+                           ? Quantise(context.pool, *format, stored, copies.data() + i * copy_bytes)
+                           : stored);
   }
-  const double matrix_bytes = static_cast<double>(int8 ? Int8Bytes(kN, kK) : 2 * kN * kK);
+  const double matrix_bytes = static_cast<double>(format != nullptr ? copy_bytes : 2 * kN * kK);
+  const std::string name = format != nullptr ? "int" + std::to_string(format->bits) : "bf16";
   int64_t turn = 0;
   for (const int64_t m : {1, 2, 4, 8, 16, 32, 64, 256, 512}) {
     const double seconds = BestSeconds([&] {
@@ -53,7 +57,7 @@ void BenchLinear(const Context& context, const Roofs& roofs, bool int8) {
     const double bytes = matrix_bytes / seconds;
     const double flops = 2.0 * static_cast<double>(m) * kN * kK / seconds;
     std::printf("  %s linear M %3ld  %8.3f ms  %5.1f GB/s (%3.0f %%)  %6.3f TFLOP/s (%3.0f %%)\n",
-                int8 ? "int8" : "bf16", static_cast<long>(m), seconds * 1e3, bytes * 1e-9,
+                name.c_str(), static_cast<long>(m), seconds * 1e3, bytes * 1e-9,
                 100 * bytes / roofs.read_bytes_per_second, flops * 1e-12,
                 100 * flops / roofs.flops_per_second);
   }
@@ -99,7 +103,10 @@ void BenchPath(CpuPath path, ThreadPool& pool) {
   std::printf("%s, %d threads: reads %.1f GB/s, multiply-adds %.3f TFLOP/s\n", Name(path).data(),
               pool.num_threads(), roofs.read_bytes_per_second * 1e-9,
               roofs.flops_per_second * 1e-12);
-  for (const bool int8 : {false, true}) BenchLinear(context, roofs, int8);
+  for (const BlockFormat* format :
+       {static_cast<const BlockFormat*>(nullptr), &kInt8Format, &kInt4Format}) {
+    BenchLinear(context, roofs, format);
+  }
   for (const int64_t length : {2048, 8192, 32768}) BenchAttention(context, roofs, 16, 1, length);
   BenchAttention(context, roofs, 128, 1, 2048);
   BenchAttention(context, roofs, 16, 64, 2048);

@@ -71,8 +71,8 @@ WorkCost StepCost(const ModelConfig& m, const WeightBytes& weight_bytes, double 
   const double pair_flops =
       2.0 * static_cast<double>(m.num_layers * m.num_heads * (2 * width.kv + m.qk_rope_head_dim));
   WorkCost cost;
-  cost.bytes = (sum.read + (logits_rows > 0 ? head : 0)) * weight_bytes.projection +
-               sum.kv_b * weight_bytes.kv_b +
+  cost.bytes = sum.read * weight_bytes.projection + sum.kv_b * weight_bytes.kv_b +
+               (logits_rows > 0 ? head * weight_bytes.head : 0) +
                static_cast<double>(batch * (depth + tokens)) * cache_bytes;
   cost.flops = 2 * (rows * sum.used + static_cast<double>(logits_rows) * head) + pairs * pair_flops;
   return cost;

@@ -27,11 +27,12 @@ struct WorkCost {
   double flops = 0;  // a multiply-add counts two
 };
 
-// Bytes of a weight as the kernels read it: in the matrices that `--weights int8` turns into int8,
-// and in kv_b_proj, which stays as stored.
+// Bytes of a weight as the kernels read it: in the matrices that `--weights` turns into copies, in
+// kv_b_proj, which stays as stored, and in the head.
 struct WeightBytes {
   double projection = 2;
   double kv_b = 2;
+  double head = 2;
 };
 
 // A layer's matrices, the absorbed products and attention as latent-attention.md section 2 has

@@ -35,6 +35,7 @@ const char* DTypeName(DType dtype) {
     case DType::kE4M3:
       return "F8_E4M3";
     case DType::kInt4:
+    case DType::kInt4Blocks:
       return "I4";
     case DType::kInt8:
       return "I8";

@@ -30,7 +30,7 @@ struct Model {
   std::vector<std::string> notes;  // what the folder holds and is not used; one sentence each
 };
 
-// Called with bytes checked so far and in all; may be empty.
+// Called with bytes checked so far and in all, or copied where copies are made; may be empty.
 using LoadProgress = std::function<void(uint64_t done_bytes, uint64_t total_bytes)>;
 
 struct LoadOptions {
@@ -42,13 +42,16 @@ struct LoadOptions {
   // longrope chooses its rotary factors by it, once, so that a sequence's length never changes
   // them.
   int64_t served_context = 0;
-  // The projections, experts and the head become int8 copies in memory (docs/weights.md), tensor by
-  // tensor; those that are stored quantised stay as they are.
-  bool int8_weights = false;
+  // The projections, experts and the head become copies in memory (docs/weights.md); those that are
+  // stored quantised stay as they are.
+  WeightCopies copies = WeightCopies::kNone;
+  int num_threads = 1;  // that make them
+  // What they may take, at most; absent: what the system has available. More is RESOURCE_EXHAUSTED.
+  std::optional<uint64_t> available_bytes = std::nullopt;
 };
 
 // Reads and checks config.json, *.safetensors (with or without model.safetensors.index.json) and
-// generation_config.json under `dir`. Matrices are mapped, not copied, unless they become int8.
+// generation_config.json under `dir`. Matrices are mapped, not copied, unless the options say so.
 // Every error is one sentence that names the file and the key or tensor. Time and memory are
 // bounded by what the headers warrant.
 absl::StatusOr<std::unique_ptr<const Model>> LoadModel(const std::string& dir,
@@ -56,10 +59,10 @@ absl::StatusOr<std::unique_ptr<const Model>> LoadModel(const std::string& dir,
 
 // A model of a config.json's text with random bf16 weights (random_checkpoint.h): same seed, same
 // weights. Its quantization_config is left aside, key norms are those that `qk_norm` declares.
-// RESOURCE_EXHAUSTED when they take more than max_bytes, int8 copies beside them included.
-absl::StatusOr<std::unique_ptr<const Model>> MakeRandomModel(std::string_view config_json,
-                                                             uint64_t seed, uint64_t max_bytes,
-                                                             bool int8_weights = false);
+// RESOURCE_EXHAUSTED when they take more than max_bytes, copies beside them included.
+absl::StatusOr<std::unique_ptr<const Model>> MakeRandomModel(
+    std::string_view config_json, uint64_t seed, uint64_t max_bytes,
+    WeightCopies copies = WeightCopies::kNone, int num_threads = 1);
 
 // config.json alone, for a caller that has no weights (`inspect` before loading,
 // `--random-weights`).

@@ -93,7 +93,7 @@ WeightView WeightReader::Packed(const std::string& name, int64_t rows, int64_t c
 }
 
 WeightView WeightReader::DenseMatrix(const std::string& name, int64_t rows, int64_t cols) {
-  const WeightView view = Stored(name, rows, cols);
+  const WeightView view = Matrix(name, rows, cols);
   if (!view || !IsQuantised(view.dtype) || options_.describe_only) return view;
   const auto count = static_cast<size_t>(rows * cols);
   auto values = std::make_unique_for_overwrite<float[]>(count);

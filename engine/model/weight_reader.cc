@@ -42,6 +42,7 @@ float LoadFloat(const std::byte* data, DType dtype, size_t index) {
     case DType::kE4M3:
     case DType::kInt4:
     case DType::kInt8:
+    case DType::kInt4Blocks:
       break;  // Take() gives none of these
   }
   return 0;
@@ -112,10 +113,6 @@ const std::byte* WeightReader::Aligned(const StoredTensor& tensor) {
 }
 
 WeightView WeightReader::Matrix(const std::string& name, int64_t rows, int64_t cols) {
-  return Served(Stored(name, rows, cols));
-}
-
-WeightView WeightReader::Stored(const std::string& name, int64_t rows, int64_t cols) {
   if (!IsStoredQuantised(name)) return PlainMatrix(name, rows, cols);
   if (options_.quantisation->dtype == DType::kInt4) return Packed(name, rows, cols);
   const std::vector<WeightView> one = BlockScaled(name, {}, rows, cols);

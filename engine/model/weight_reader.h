@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdlib>
 #include <functional>
 #include <initializer_list>
 #include <map>
@@ -28,13 +27,10 @@ struct ReaderOptions {
   // stays quantised, copies of matrices stay empty and are not searched for values that are not
   // finite, nothing is aligned. The weights cannot be run.
   bool describe_only = false;
-  // Served() makes int8 copies of plain matrices (kernels/quantise.h).
-  bool int8 = false;
 };
 
 // Every call gives something to store, a null view or an empty vector when the tensor is missing or
-// does not fit; Finish() says whether all was well. Matrices stay mapped and their pages untouched,
-// but for those that become int8: each is read once, and its pages may go when others want room.
+// does not fit; Finish() says whether all was well. Matrices stay mapped and their pages untouched.
 // A matrix that the file does not align to its elements is copied (old writers did not pad their
 // headers).
 class WeightReader {
@@ -45,7 +41,7 @@ class WeightReader {
                Progress progress);
 
   bool Has(const std::string& name) const { return checkpoint_->Find(name) != nullptr; }
-  // Served() of what is stored: plain, or quantised in the form that the options give.
+  // As stored: plain, or quantised in the form that the options give.
   WeightView Matrix(const std::string& name, int64_t rows, int64_t cols);
   // Never quantised: a quantised matrix is refused.
   WeightView PlainMatrix(const std::string& name, int64_t rows, int64_t cols);
@@ -55,9 +51,6 @@ class WeightReader {
   // [count, rows, cols], as count matrices, as stored.
   std::vector<WeightView> Matrices(const std::string& name, int64_t count, int64_t rows,
                                    int64_t cols);
-  // What the kernels shall read of a matrix: itself, or its int8 copy when the options ask for one
-  // and it is plain.
-  WeightView Served(const WeightView& stored);
   // fp32 copy of a [size] tensor times `scale`; its values must be finite.
   std::vector<float> Vector(const std::string& name, int64_t size, double scale = 1);
   // fp32 copy of a [rows, cols] tensor; its values must be finite.
@@ -73,22 +66,14 @@ class WeightReader {
 
   uint64_t num_parameters() const { return num_parameters_; }  // elements taken
   uint64_t num_bytes() const { return num_bytes_; }            // as stored
-  int64_t num_int8() const { return num_int8_; }               // copies that Served() made
-  uint64_t int8_bytes() const { return int8_bytes_; }          // theirs
-  // Matrices that Served() left as they are stored, for they were quantised already.
-  int64_t num_left_quantised() const { return num_left_quantised_; }
   const std::map<std::string, uint64_t>& bytes_by_dtype() const { return bytes_by_dtype_; }
   // Owns what the views point to.
   std::shared_ptr<const void> storage() const { return storage_; }
 
  private:
-  struct Free {
-    void operator()(std::byte* p) const { std::free(p); }
-  };
   struct Storage {
     std::shared_ptr<const Checkpoint> checkpoint;
     std::vector<std::unique_ptr<std::byte[]>> copies;
-    std::vector<std::unique_ptr<std::byte, Free>> int8;
   };
 
   // The tensor, when it is there and has this shape and one of these dtypes. It counts as asked
@@ -104,7 +89,6 @@ class WeightReader {
   std::vector<WeightView> BlockScaled(const std::string& name, const std::vector<uint64_t>& lead,
                                       int64_t rows, int64_t cols);
   WeightView Packed(const std::string& name, int64_t rows, int64_t cols);
-  WeightView Stored(const std::string& name, int64_t rows, int64_t cols);
   void Fault(const StoredTensor& tensor, const std::string& what);
 
   std::shared_ptr<const Checkpoint> checkpoint_;
@@ -120,9 +104,6 @@ class WeightReader {
   uint64_t num_bytes_ = 0;
   std::map<std::string, uint64_t> bytes_by_dtype_;
   uint64_t total_bytes_ = 0;
-  int64_t num_int8_ = 0;
-  uint64_t int8_bytes_ = 0;
-  int64_t num_left_quantised_ = 0;
 };
 
 }  // namespace latentd

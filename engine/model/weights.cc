@@ -29,8 +29,7 @@ std::vector<MlpWeights> ReadFusedExperts(WeightReader& reader, const std::string
   const std::vector<WeightView> down = reader.Matrices(prefix + "down_proj", count, hidden, units);
   std::vector<MlpWeights> experts;
   for (size_t e = 0; e < gate_up.size() && e < down.size(); ++e) {
-    experts.push_back({reader.Served(gate_up[e].Rows(0, units)),
-                       reader.Served(gate_up[e].Rows(units, units)), reader.Served(down[e])});
+    experts.push_back({gate_up[e].Rows(0, units), gate_up[e].Rows(units, units), down[e]});
   }
   return experts;
 }
@@ -149,15 +148,6 @@ void NoteIgnored(const Checkpoint& checkpoint, const ParsedConfig& config,
   }
 }
 
-void NoteInt8(const WeightReader& reader, std::vector<std::string>* notes) {
-  notes->push_back(absl::StrCat(reader.num_int8(), " matrices are served as int8 copies of ",
-                                reader.int8_bytes(), " bytes in all"));
-  if (reader.num_left_quantised() > 0) {
-    notes->push_back(absl::StrCat(reader.num_left_quantised(),
-                                  " matrices are stored quantised and served as they are"));
-  }
-}
-
 std::string Describe(const WeightQuantisation& format) {
   return format.dtype == DType::kE4M3
              ? absl::StrCat("fp8 (e4m3) in blocks of ", format.block_rows, " x ", format.block_cols)
@@ -190,15 +180,13 @@ absl::StatusOr<Weights> ReadWeights(std::shared_ptr<const Checkpoint> checkpoint
                                     std::vector<std::string>* notes) {
   const ModelConfig& model = config.model;
   WeightReader reader(checkpoint,
-                      {.quantisation = config.quantisation,
-                       .describe_only = options.describe_only,
-                       .int8 = options.int8_weights},
+                      {.quantisation = config.quantisation, .describe_only = options.describe_only},
                       options.progress);
   Weights weights;
   weights.embedding =
       reader.PlainMatrix("model.embed_tokens.weight", model.vocab_size, model.hidden_size);
   weights.lm_head = model.tie_word_embeddings
-                        ? reader.Served(weights.embedding)
+                        ? weights.embedding
                         : reader.Matrix("lm_head.weight", model.vocab_size, model.hidden_size);
   weights.final_norm = reader.Vector("model.norm.weight", model.hidden_size, config.logit_scale);
   for (int64_t i = 0; i < model.num_layers && !reader.HasGivenUp(); ++i) {
@@ -208,8 +196,6 @@ absl::StatusOr<Weights> ReadWeights(std::shared_ptr<const Checkpoint> checkpoint
       reader.Finish([&config](std::string_view name) { return IsIgnored(name, config); });
   if (!status.ok()) return status;
   NoteIgnored(*checkpoint, config, notes);
-  if (options.int8_weights) NoteInt8(reader, notes);
-  weights.int8 = options.int8_weights;
   weights.num_parameters = reader.num_parameters();
   weights.num_bytes = reader.num_bytes();
   weights.bytes_by_dtype = reader.bytes_by_dtype();

@@ -1,5 +1,5 @@
-// A model's tensors: matrices are views into the mapped checkpoint, plain or quantised, or of int8
-// copies; norm vectors are fp32 copies.
+// A model's tensors: matrices are views into the mapped checkpoint, plain or quantised, or of
+// copies in few bits; norm vectors are fp32 copies.
 #pragma once
 
 #include <cstdint>
@@ -11,6 +11,15 @@
 #include "kernels/core/tensor.h"
 
 namespace latentd {
+
+// Whether matrices are served as stored, or as copies made at load (kernels/quantise.h).
+enum class WeightCopies : uint8_t { kNone, kInt8, kInt4 };
+
+// "int8" or "int4"; "as-stored".
+constexpr const char* Name(WeightCopies copies) {
+  if (copies == WeightCopies::kNone) return "as-stored";
+  return copies == WeightCopies::kInt8 ? "int8" : "int4";
+}
 
 struct MlpWeights {
   WeightView gate, up;  // [units, d]
@@ -46,18 +55,18 @@ struct LayerWeights {
   MlpWeights shared_expert;          // gate null when there is none
 };
 
-// Keeps the mapped files alive.
+// Keeps the mapped files and the copies alive.
 struct Weights {
   WeightView embedding;           // [V, d]; never quantised
-  WeightView lm_head;             // [V, d]; the embedding, or an int8 copy of it, when tied
+  WeightView lm_head;             // [V, d]; the embedding, or a copy of it, when tied
   std::vector<float> final_norm;  // [d]
   std::vector<LayerWeights> layers;
   uint64_t num_parameters = 0;                     // tied embeddings count once
   uint64_t num_bytes = 0;                          // of the tensors in the files
   std::map<std::string, uint64_t> bytes_by_dtype;  // the same, by the dtype's name in the files
-  bool int8 = false;         // copies were made, wherever a matrix was not quantised already
+  WeightCopies format = WeightCopies::kNone;       // of matrices that were not quantised already
   std::string quantisation;  // how quantised matrices are stored, for people; empty: none are
-  std::shared_ptr<const void> files;
+  std::shared_ptr<const void> files, copies;
 };
 
 }  // namespace latentd

@@ -12,13 +12,17 @@ enum class DType : uint8_t {
   kF32,
   kF16,
   kBF16,
-  kE4M3,  // 8 bits: sign, 4 bits of exponent, 3 of mantissa; 0x7f and 0xff are NaN, none is
-          // infinite
-  kInt4,  // two to a byte, the low half first; value + 8
-  kInt8,  // in blocks of their own, scales inside (kernels/quantise.h)
+  kE4M3,        // 8 bits: sign, 4 bits of exponent, 3 of mantissa; 0x7f and 0xff are NaN, none is
+                // infinite
+  kInt4,        // two to a byte, the low half first; value + 8
+  kInt8,        // in blocks of their own, scales inside (kernels/quantise.h)
+  kInt4Blocks,  // the same
 };
 
 constexpr bool IsQuantised(DType dtype) { return dtype >= DType::kE4M3; }
+
+// Rows are no longer apart: see kernels/quantise.h.
+constexpr bool IsBlocked(DType dtype) { return dtype >= DType::kInt8; }
 
 constexpr int64_t BitsOf(DType dtype) {
   switch (dtype) {
@@ -31,6 +35,7 @@ constexpr int64_t BitsOf(DType dtype) {
     case DType::kInt8:
       return 8;
     case DType::kInt4:
+    case DType::kInt4Blocks:
       return 4;
   }
   return 0;
@@ -39,7 +44,7 @@ constexpr int64_t BitsOf(DType dtype) {
 // Bytes of `count` elements that begin on a byte.
 constexpr int64_t BytesOf(DType dtype, int64_t count) { return (count * BitsOf(dtype) + 7) / 8; }
 
-// REQUIRES: not kInt4.
+// REQUIRES: not of 4 bits.
 constexpr size_t SizeOf(DType dtype) { return static_cast<size_t>(BitsOf(dtype) / 8); }
 
 // Storage of a bfloat16; arithmetic is done in fp32.

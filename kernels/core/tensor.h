@@ -36,20 +36,20 @@ struct WeightScales {
 };
 
 // Row-major weight matrix as the checkpoint stores it ([out, in] for projections), usually mapped;
-// or one of kInt8, whose data stays the first block of the whole matrix and whose rows begin at
-// scales.first_row. A narrower width is a view with fewer rows or columns and the same ld.
+// or one in blocks (IsBlocked), whose data stays the first block of the whole matrix and whose rows
+// begin at scales.first_row. A narrower width is a view with fewer rows or columns and the same ld.
 struct WeightView {
   const void* data = nullptr;  // null: the tensor is absent in this model
   DType dtype = DType::kBF16;
   int64_t rows = 0;
   int64_t cols = 0;
-  int64_t ld = 0;            // elements; even for kInt4, whole groups for kInt8
+  int64_t ld = 0;            // elements; even for kInt4, whole groups for blocks
   WeightScales scales = {};  // of a quantised dtype
 
   explicit operator bool() const { return data != nullptr; }
   WeightView Rows(int64_t first, int64_t count) const {
     WeightView view = *this;
-    if (dtype != DType::kInt8) {
+    if (!IsBlocked(dtype)) {
       view.data = static_cast<const std::byte*>(data) + BytesOf(dtype, first * ld);
     }
     view.rows = count;

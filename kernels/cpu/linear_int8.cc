@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
 #include <functional>
 
 #include "kernels/core/rows.h"
@@ -25,7 +24,8 @@ int64_t TileTokens(int64_t count, int64_t most) { return CeilDiv(count, CeilDiv(
 void RunTokens(const Context& context, const Int8Kernels& kernels, const LinearArgs& args,
                int64_t first_token, int64_t count) {
   thread_local Scratch scratch;
-  const int64_t groups = Int8Groups(args.w.cols);
+  const BlockFormat& format = FormatOf(args.w.dtype);
+  const int64_t groups = format.Groups(args.w.cols);
   const int64_t tile = TileTokens(count, kernels.tokens_per_tile);
   std::byte* const packed = scratch.Get(count * groups * kernels.token_bytes);
   ForEachRow(context, CeilDiv(count, tile), tile * args.x.cols, [&](int64_t i) {
@@ -33,19 +33,19 @@ void RunTokens(const Context& context, const Int8Kernels& kernels, const LinearA
                  args.x.cols, packed + i * tile * groups * kernels.token_bytes);
   });
 
-  const int64_t skipped = args.w.scales.first_row % kInt8Rows;
-  const int64_t row_block_bytes = std::max<int64_t>(1, groups * kInt8BlockBytes);
+  const int64_t skipped = args.w.scales.first_row % kBlockRows;
+  const int64_t row_block_bytes = std::max<int64_t>(1, groups * format.block_bytes());
   const int64_t row_tiles = kChunkBytes / row_block_bytes / kernels.row_blocks_per_tile;
   const int64_t blocks = std::max<int64_t>(1, row_tiles) * kernels.row_blocks_per_tile;
-  const int64_t all_blocks = CeilDiv(skipped + args.w.rows, kInt8Rows);
+  const int64_t all_blocks = CeilDiv(skipped + args.w.rows, kBlockRows);
   const auto run = [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       // Counted from the view's first row: only the first chunk may begin inside a block.
-      const int64_t row = std::max<int64_t>(0, i * blocks * kInt8Rows - skipped);
-      const int64_t end_row = std::min(args.w.rows, (i + 1) * blocks * kInt8Rows - skipped);
+      const int64_t row = std::max<int64_t>(0, i * blocks * kBlockRows - skipped);
+      const int64_t end_row = std::min(args.w.rows, (i + 1) * blocks * kBlockRows - skipped);
       Int8Panel panel;
-      panel.w = Int8Block(args.w, row, 0);
-      panel.blocks_per_row = Int8Groups(args.w.ld);
+      panel.w = BlockOf(args.w, row, 0);
+      panel.blocks_per_row = format.Groups(args.w.ld);
       panel.num_groups = groups;
       panel.skipped_rows = i == 0 ? skipped : 0;
       panel.num_rows = end_row - row;
@@ -61,16 +61,6 @@ void RunTokens(const Context& context, const Int8Kernels& kernels, const LinearA
   ParallelFor(context.pool, CeilDiv(all_blocks, blocks), 1, std::ref(run));
 }
 
-// Σ q·(n + 128) − 128·q of one row of a block.
-int32_t GroupSum(const std::byte* block, int64_t lane, const int8_t* q) {
-  int32_t sum = 0;
-  for (int64_t k = 0; k < kInt8Group; ++k) {
-    const int64_t at = kInt8Rows * 4 + (k / 4 * kInt8Rows + lane) * 4 + k % 4;
-    sum += (std::to_integer<int32_t>(block[at]) - 128) * q[k];
-  }
-  return sum;
-}
-
 }  // namespace
 
 void LinearInt8(const Context& context, const Int8Kernels& kernels, const LinearArgs& args) {
@@ -81,25 +71,28 @@ void LinearInt8(const Context& context, const Int8Kernels& kernels, const Linear
 
 void LinearInt8Scalar(const Context& context, const LinearArgs& args) {
   thread_local Scratch scratch;
-  const int64_t groups = Int8Groups(args.w.cols), all = args.x.rows * groups;
-  auto* const scales = scratch.GetArray<float>(all + all * kInt8Group / 4);
+  const BlockFormat& format = FormatOf(args.w.dtype);
+  const int64_t cols = args.w.cols, groups = format.Groups(cols), all = args.x.rows * groups;
+  auto* const scales = scratch.GetArray<float>(all + all * format.group / 4);
   auto* const q = reinterpret_cast<int8_t*>(scales + all);
   for (int64_t i = 0; i < all; ++i) {
-    const int64_t first = i % groups * kInt8Group;
-    scales[i] = QuantiseGroup(args.x.row(i / groups) + first,
-                              std::min(kInt8Group, args.x.cols - first), q + i * kInt8Group);
+    const int64_t first = i % groups * format.group;
+    scales[i] = QuantiseGroup(args.x.row(i / groups) + first, std::min(format.group, cols - first),
+                              q + i * format.group);
   }
   ForEachRow(context, args.w.rows, args.x.rows * args.x.cols, [&](int64_t n) {
-    const int64_t lane = (args.w.scales.first_row + n) % kInt8Rows;
+    const int64_t lane = (args.w.scales.first_row + n) % kBlockRows;
     for (int64_t m = 0; m < args.x.rows; ++m) {
       float sum = 0;
       for (int64_t g = 0; g < groups; ++g) {
-        const std::byte* block = Int8Block(args.w, n, g);
-        float scale;
-        std::memcpy(&scale, block + lane * 4, sizeof scale);
-        const int64_t i = m * groups + g;
-        const auto product = static_cast<float>(GroupSum(block, lane, q + i * kInt8Group));
-        sum = std::fma(scale * scales[i], product, sum);
+        const std::byte* block = BlockOf(args.w, n, g);
+        const int64_t i = m * groups + g, count = std::min(format.group, cols - g * format.group);
+        int32_t product = 0;
+        for (int64_t k = 0; k < count; ++k) {
+          product += BlockNumber(format, block, lane, k) * q[i * format.group + k];
+        }
+        const float scale = BlockScale(format, block, lane) * scales[i];
+        sum = std::fma(scale, static_cast<float>(product), sum);
       }
       args.y.row(m)[n] = args.bias != nullptr ? sum + args.bias[n] : sum;
     }

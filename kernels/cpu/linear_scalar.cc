@@ -86,6 +86,7 @@ void LinearScalar(const Context& context, const LinearArgs& args) {
     case DType::kInt4:
       return RunQuantised(context, args);
     case DType::kInt8:
+    case DType::kInt4Blocks:
       return LinearInt8Scalar(context, args);
   }
 }
@@ -101,6 +102,7 @@ void LinearTransposedScalar(const Context& context, const LinearTransposedArgs& 
     case DType::kE4M3:
     case DType::kInt4:
     case DType::kInt8:
+    case DType::kInt4Blocks:
       LATENTD_CHECK(!"quantised weights are not read transposed");
   }
 }

@@ -1,6 +1,7 @@
 #include "kernels/cpu/table.h"
 
 namespace latentd {
+
 namespace {
 
 // Only the tables that are asked for are filled: the functions run on this machine's path alone.
@@ -10,10 +11,10 @@ const CpuKernels* Table() {
     CpuKernels filled;
 #if defined(__x86_64__)
     AddAvx2Kernels(filled);
-    filled.int8 = Avx2Int8();
+    AddAvx2Int8(filled);
     if (kPath >= CpuPath::kAvx512) {
       AddAvx512Kernels(filled);
-      if (__builtin_cpu_supports("avx512vnni")) filled.int8 = Avx512VnniInt8();
+      if (__builtin_cpu_supports("avx512vnni")) AddAvx512VnniInt8(filled);
     }
     if (kPath >= CpuPath::kAvx512Bf16) AddAvx512Bf16Kernels(filled);
     if (kPath == CpuPath::kAmx) AddAmxKernels(filled);

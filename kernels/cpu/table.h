@@ -70,7 +70,7 @@ struct TransposedPanel {
 using DequantiseKernel = void (*)(const void* row, const float* scales, int64_t block, int64_t cols,
                                   float* to);
 
-// A run of int8 weight rows (kernels/quantise.h) against a run of tokens.
+// A run of int8 or int4 weight rows (kernels/quantise.h) against a run of tokens.
 struct Int8Panel {
   const std::byte* w = nullptr;  // the block of the first row and group
   int64_t blocks_per_row = 0;    // between two blocks of 16 rows
@@ -85,8 +85,8 @@ struct Int8Panel {
   const float* bias = nullptr;  // [num_rows] or null
 };
 
-// Products of int8 weights. They have the same bits whoever computes them; a path without any (run
-// is null) takes the scalar oracle's.
+// Products of one format of weights with int8 tokens. They have the same bits whoever computes
+// them; a path without any (run is null) takes the scalar oracle's.
 struct Int8Kernels {
   int64_t row_blocks_per_tile = 0;  // of 16 rows
   int64_t tokens_per_tile = 0;
@@ -105,7 +105,7 @@ struct CpuKernels {
   void (*transposed[3])(const TransposedPanel& panel) = {};  // the same
   DequantiseKernel dequantise_e4m3 = nullptr;
   DequantiseKernel dequantise_int4 = nullptr;
-  Int8Kernels int8;
+  Int8Kernels int8, int4;  // by the weights' format
   AttentionKernels attention;
   // gate[j] = silu(gate[j]) · up[j]
   void (*silu_mul)(float* gate, const float* up, int64_t count) = nullptr;
@@ -124,10 +124,10 @@ void AddAvx512Bf16Kernels(CpuKernels& kernels);
 void AddAmxKernels(CpuKernels& kernels);
 void AddNeonKernels(CpuKernels& kernels);
 
-// int8 products, in files of their own. VNNI is no path: it changes no bit, so both AVX-512 paths
-// take it where the CPU has it.
-Int8Kernels Avx2Int8();
-Int8Kernels Avx512VnniInt8();
+// Products with int8 tokens, in files of their own. VNNI is no path: it changes no bit, so both
+// AVX-512 paths take it where the CPU has it.
+void AddAvx2Int8(CpuKernels& kernels);
+void AddAvx512VnniInt8(CpuKernels& kernels);
 
 // The attention of each path, in a file of its own.
 AttentionKernels Avx2Attention();

@@ -42,9 +42,16 @@ std::string Processor() {
 }
 
 WeightBytes BytesOfWeights(const Weights& weights) {
-  constexpr double kInt8 = static_cast<double>(kInt8BlockBytes) / (kInt8Rows * kInt8Group);
   const auto stored = static_cast<double>(SizeOf(weights.embedding.dtype));
-  return {weights.int8 ? kInt8 : stored, stored};
+  switch (weights.format) {
+    case WeightCopies::kNone:
+      return {stored, stored, stored};
+    case WeightCopies::kInt8:
+      return {kInt8Format.BytesPerWeight(), stored, kInt8Format.BytesPerWeight()};
+    case WeightCopies::kInt4:
+      return {kInt4Format.BytesPerWeight(), stored, kInt8Format.BytesPerWeight()};
+  }
+  return {};
 }
 
 // Every work at one depth.
@@ -217,8 +224,10 @@ absl::Status RunBench(const Model& model, const std::string& model_name, const O
   if (thread_counts.empty()) thread_counts.push_back(NumThreads(options));
   BenchReport report;
   report.machine = Processor();
-  report.build = fmt::format("latentd {}, cpu {}{}", command.version, Name(PathOf(options)),
-                             model.weights.int8 ? ", int8 weights" : "");
+  report.build = fmt::format("latentd {}, cpu {}", command.version, Name(PathOf(options)));
+  if (const WeightCopies format = model.weights.format; format != WeightCopies::kNone) {
+    report.build += fmt::format(", {} weights", Name(format));
+  }
   report.model = model_name;
   report.synthetic_cache = command.synthetic_cache;
   LoadProgressBar bar("bench", STDERR_FILENO);

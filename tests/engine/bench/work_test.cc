@@ -45,16 +45,17 @@ BenchWork Prefill(const ModelConfig& config, int64_t depth, int64_t tokens) {
 
 }  // namespace
 
-TEST_CASE("kv_b_proj counts with its own bytes", "[bench]") {
+TEST_CASE("kv_b_proj and the head count with their own bytes", "[bench]") {
   const ModelConfig config = Geometry();
-  const auto bytes = [&](double projection, double kv_b) {
-    return CostOf(config, {projection, kv_b}, 0, 1, Decode(config, 0, 1)).bytes;
+  const auto bytes = [&](double projection, double kv_b, double head = 0) {
+    return CostOf(config, {projection, kv_b, head}, 0, 1, Decode(config, 0, 1)).bytes;
   };
   const auto kv_b_elements =
       static_cast<double>(config.num_layers * config.num_kv_groups *
                           (config.qk_nope_head_dim + config.v_head_dim) * config.kv_lora_rank);
   CHECK(bytes(0, 2) == 2 * kv_b_elements);
   CHECK(bytes(1, 2) == bytes(1, 0) + 2 * kv_b_elements);
+  CHECK(bytes(0, 0, 3) == static_cast<double>(3 * config.vocab_size * config.hidden_size));
 }
 
 TEST_CASE("a decode step reads every matrix once and each sequence's cache") {
@@ -63,7 +64,7 @@ TEST_CASE("a decode step reads every matrix once and each sequence's cache") {
   if (direct_query) config.q_lora_rank = 0;
   const RandomModel model = MakeRandomModel(config, 1);
   const double elements = AllElements(model.weights);
-  const WorkCost cost = CostOf(config, {2, 2}, 100, 512, Decode(config, 7, 5));
+  const WorkCost cost = CostOf(config, {2, 2, 2}, 100, 512, Decode(config, 7, 5));
   CHECK(cost.bytes == 2 * elements + 5 * 8 * 100);
   // With as many groups as heads, each of the 5 tokens uses each element once; each of their 8
   // pairs costs 2·H·(2r + d_r) a layer.
@@ -73,19 +74,19 @@ TEST_CASE("a decode step reads every matrix once and each sequence's cache") {
 TEST_CASE("groups shared by heads are read once and used by each head") {
   ModelConfig config = Geometry();
   config.num_kv_groups = 2;
-  const double all_groups = CostOf(Geometry(), {1, 1}, 0, 1, Decode(config, 0, 1)).bytes;
-  const WorkCost cost = CostOf(config, {1, 1}, 0, 1, Decode(config, 0, 1));
+  const double all_groups = CostOf(Geometry(), {1, 1, 1}, 0, 1, Decode(config, 0, 1)).bytes;
+  const WorkCost cost = CostOf(config, {1, 1, 1}, 0, 1, Decode(config, 0, 1));
   CHECK(all_groups - cost.bytes == 3 * 2 * (6 + 8) * 16);
-  CHECK(cost.flops == CostOf(Geometry(), {1, 1}, 0, 1, Decode(config, 0, 1)).flops);
+  CHECK(cost.flops == CostOf(Geometry(), {1, 1, 1}, 0, 1, Decode(config, 0, 1)).flops);
   config.key_norm = KeyNorm::kBlockwise;  // α needs the keys of every group
-  CHECK(CostOf(config, {1, 1}, 0, 1, Decode(config, 0, 1)).flops - cost.flops ==
+  CHECK(CostOf(config, {1, 1, 1}, 0, 1, Decode(config, 0, 1)).flops - cost.flops ==
         2 * 3 * 2 * 6 * 16);
 }
 
 TEST_CASE("a prefill cut into steps computes the same and reads the weights again") {
   const ModelConfig config = Geometry();
-  const WorkCost whole = CostOf(config, {2, 2}, 100, 64, Prefill(config, 10, 64));
-  const WorkCost halves = CostOf(config, {2, 2}, 100, 32, Prefill(config, 10, 64));
+  const WorkCost whole = CostOf(config, {2, 2, 2}, 100, 64, Prefill(config, 10, 64));
+  const WorkCost halves = CostOf(config, {2, 2, 2}, 100, 32, Prefill(config, 10, 64));
   CHECK(halves.flops == whole.flops);
   const double layers = AllElements(MakeRandomModel(config, 1).weights) - 50 * 24;
   CHECK(halves.bytes - whole.bytes == 2 * layers + (10 + 32) * 100);
@@ -101,18 +102,19 @@ TEST_CASE("of experts, those that the work read, however many tokens chose them"
   const double expert = 3 * 24 * 5;
   for (const BenchWork& work :
        {Decode(config, 0, 1), Decode(config, 0, 9), Prefill(config, 0, 9)}) {
-    const WorkCost none = CostOf(config, {2, 2}, 0, 4, work, 0);
-    const WorkCost five = CostOf(config, {2, 2}, 0, 4, work, 5);
+    const WorkCost none = CostOf(config, {2, 2, 2}, 0, 4, work, 0);
+    const WorkCost five = CostOf(config, {2, 2, 2}, 0, 4, work, 5);
     CHECK(five.bytes - none.bytes == 5 * 2 * expert);
     CHECK(five.flops == none.flops);
   }
   // Each token uses three experts in each of two layers, whoever else reads them.
   const auto flops = [&](int64_t batch) {
-    return CostOf(config, {1, 1}, 0, 64, Decode(config, 0, batch), 1).flops;
+    return CostOf(config, {1, 1, 1}, 0, 64, Decode(config, 0, batch), 1).flops;
   };
   ModelConfig more = config;
   more.moe->router.top_k = 4;
-  CHECK(CostOf(more, {1, 1}, 0, 64, Decode(more, 0, 9), 1).flops - flops(9) == 2 * 9 * 2 * expert);
+  CHECK(CostOf(more, {1, 1, 1}, 0, 64, Decode(more, 0, 9), 1).flops - flops(9) ==
+        2 * 9 * 2 * expert);
 }
 
 TEST_CASE("experts beside every even layer's MLP") {
@@ -123,8 +125,8 @@ TEST_CASE("experts beside every even layer's MLP") {
   config.moe->num_identity_experts = 5;
   config.moe->expert_intermediate_size = 5;
   config.moe->is_shortcut = true;
-  const WorkCost dense = CostOf(Geometry(), {1, 1}, 0, 64, Decode(config, 0, 1));
-  const WorkCost one = CostOf(config, {1, 1}, 0, 64, Decode(config, 0, 1), 4);
+  const WorkCost dense = CostOf(Geometry(), {1, 1, 1}, 0, 64, Decode(config, 0, 1));
+  const WorkCost one = CostOf(config, {1, 1, 1}, 0, 64, Decode(config, 0, 1), 4);
   // Layers 0 and 2 of three: a router and two experts for one token.
   CHECK(one.bytes - dense.bytes == 2 * (24 * 8 + 2 * 3 * 24 * 5));
   CHECK(one.flops - dense.flops == 2 * 2 * (24 * 8 + 2 * 3 * 24 * 5));
@@ -141,10 +143,10 @@ TEST_CASE("a narrow width reads leading slices") {
   small.q_lora_rank = narrow.q;
   small.kv_lora_rank = narrow.kv;
   small.intermediate_size = 20;
-  CHECK(CostOf(config, {2, 2}, 8, 64, work).bytes ==
-        CostOf(small, {2, 2}, 8, 64, Decode(small, 0, 1)).bytes);
-  CHECK(CostOf(config, {2, 2}, 8, 64, work).flops ==
-        CostOf(small, {2, 2}, 8, 64, Decode(small, 0, 1)).flops);
+  CHECK(CostOf(config, {2, 2, 2}, 8, 64, work).bytes ==
+        CostOf(small, {2, 2, 2}, 8, 64, Decode(small, 0, 1)).bytes);
+  CHECK(CostOf(config, {2, 2, 2}, 8, 64, work).flops ==
+        CostOf(small, {2, 2, 2}, 8, 64, Decode(small, 0, 1)).flops);
 }
 
 }  // namespace latentd

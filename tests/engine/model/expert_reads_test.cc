@@ -11,10 +11,11 @@
 #include <set>
 
 #include "engine/model/loader.h"
+#include "engine/model/weight_copies.h"
 #include "kernels/linear.h"
-#include "tests/engine/model/int8_model.h"
 #include "tests/engine/model/model_folder.h"
 #include "tests/engine/model/model_runner.h"
+#include "tests/engine/model/random_model.h"
 
 namespace {
 
@@ -143,7 +144,13 @@ RandomModel ModelOfExperts() {
 
 TEST_CASE("a step goes through each expert once, however many of its tokens chose it", "[moe]") {
   RandomModel model = ModelOfExperts();
-  if (GENERATE(false, true)) MakeInt8(&model);
+  const WeightCopies format =
+      GENERATE(WeightCopies::kNone, WeightCopies::kInt8, WeightCopies::kInt4);
+  std::vector<std::string> notes;
+  if (format != WeightCopies::kNone) {
+    const CopyOptions options = {.format = format, .available_bytes = 1 << 30, .progress = {}};
+    REQUIRE(MakeCopies(options, &model.weights, &notes).ok());
+  }
   const std::vector<uint32_t> ids = Tokens(6, 3);
   std::map<std::pair<size_t, size_t>, int> one_by_one;
   {

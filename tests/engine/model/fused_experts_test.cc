@@ -74,7 +74,7 @@ TEST_CASE("fused experts become int8 one by one, without those that have no weig
   MakeFusedLongcat(kWeighted + kIdentity).Write(folder);
   const auto stored = LoadModel(folder.path());
   LoadOptions options;
-  options.int8_weights = true;
+  options.copies = WeightCopies::kInt8;
   const auto model = LoadModel(folder.path(), options);
   REQUIRE((stored.ok() && model.ok()));
   for (int64_t e = 0; e < kWeighted; ++e) {

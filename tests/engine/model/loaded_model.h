@@ -37,6 +37,7 @@ inline float Element(const WeightView& view, int64_t row, int64_t col) {
     case DType::kE4M3:
     case DType::kInt4:
     case DType::kInt8:
+    case DType::kInt4Blocks:
       FAIL("a quantised matrix");
   }
   return 0;

@@ -1,15 +1,16 @@
-// strict with int8 weights: a token's bits do not depend on portions, company, widths of others or
-// threads.
+// strict with copies of weights: a token's bits do not depend on portions, company, widths of
+// others or threads.
 #include <catch2/catch.hpp>
 
-#include "tests/engine/model/int8_model.h"
+#include "engine/model/weight_copies.h"
 #include "tests/engine/model/model_runner.h"
+#include "tests/engine/model/random_model.h"
 
 namespace latentd {
 namespace {
 
-// Two groups of K in most products, the last one cut; experts in the second layer.
-RandomModel Int8Model() {
+// Several groups of K in most products, the last one cut; experts in the second layer.
+RandomModel ModelOfCopies(WeightCopies format) {
   ModelConfig config = Geometry();
   config.hidden_size = 160;
   config.intermediate_size = 200;
@@ -21,19 +22,23 @@ RandomModel Int8Model() {
   moe.num_dense_layers = 1;
   config.moe = moe;
   RandomModel model = MakeRandomModel(config, 8, DType::kBF16);
-  MakeInt8(&model);
+  std::vector<std::string> notes;
+  REQUIRE(MakeCopies({.format = format, .available_bytes = 1 << 30, .progress = {}}, &model.weights,
+                     &notes)
+              .ok());
   return model;
 }
 
-TEST_CASE("int8 weights give the same bits in any portions, company and number of threads") {
-  const RandomModel model = Int8Model();
+TEST_CASE("copies of weights give the same bits in any portions, company and number of threads") {
+  const WeightCopies format = GENERATE(WeightCopies::kInt8, WeightCopies::kInt4);
+  const RandomModel model = ModelOfCopies(format);
   const std::vector<uint32_t> a = Tokens(90, 1), b = Tokens(33, 2);
   for (const CpuPath path :
        {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512, CpuPath::kAvx512Bf16}) {
     if (!Supported(path)) continue;
     const auto alone_a = RunWhole(model, a, {}, path), alone_b = RunWhole(model, b, {}, path);
     for (const int threads : {1, 2}) {
-      INFO(Name(path) << ", " << threads << " threads");
+      INFO(Name(format) << ", " << Name(path) << ", " << threads << " threads");
       Runner runner(model, threads, path);
       auto s = runner.NewSequence(a), t = runner.NewSequence(b);
       runner.Step({{&s, 1}, {&t, 5}});
