@@ -27,8 +27,7 @@ void Linear(const Context& context, const LinearArgs& args) {
   if (kernels == nullptr) return LinearScalar(context, args);
   if (IsBlocked(args.w.dtype)) {
     const Int8Kernels& int8 = args.w.dtype == DType::kInt8 ? kernels->int8 : kernels->int4;
-    // NEON has no kernel of its own yet; the oracle's bits are the same.
-    return int8.run != nullptr ? LinearInt8(context, int8, args) : LinearInt8Scalar(context, args);
+    return LinearInt8(context, int8, args);
   }
   LinearTiled(context, *kernels, args);
 }

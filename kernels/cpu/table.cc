@@ -1,6 +1,14 @@
 #include "kernels/cpu/table.h"
 
+#if defined(__aarch64__)
+#include <sys/auxv.h>
+#endif
+
 namespace latentd {
+
+#if defined(__aarch64__)
+bool HasSdot() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
+#endif
 
 namespace {
 
@@ -20,6 +28,8 @@ const CpuKernels* Table() {
     if (kPath == CpuPath::kAmx) AddAmxKernels(filled);
 #elif defined(__aarch64__)
     AddNeonKernels(filled);
+    AddNeonInt8(filled);
+    if (HasSdot()) AddNeonDotInt8(filled);
 #endif
     return filled;
   }();

@@ -85,8 +85,7 @@ struct Int8Panel {
   const float* bias = nullptr;  // [num_rows] or null
 };
 
-// Products of one format of weights with int8 tokens. They have the same bits whoever computes
-// them; a path without any (run is null) takes the scalar oracle's.
+// Products of one format of weights with int8 tokens: the same bits whoever computes them.
 struct Int8Kernels {
   int64_t row_blocks_per_tile = 0;  // of 16 rows
   int64_t tokens_per_tile = 0;
@@ -124,10 +123,13 @@ void AddAvx512Bf16Kernels(CpuKernels& kernels);
 void AddAmxKernels(CpuKernels& kernels);
 void AddNeonKernels(CpuKernels& kernels);
 
-// Products with int8 tokens, in files of their own. VNNI is no path: it changes no bit, so both
-// AVX-512 paths take it where the CPU has it.
+// Products with int8 tokens, in files of their own. VNNI and sdot are no paths: they change no bit,
+// so both AVX-512 paths and NEON take them where the CPU has them.
 void AddAvx2Int8(CpuKernels& kernels);
 void AddAvx512VnniInt8(CpuKernels& kernels);
+void AddNeonInt8(CpuKernels& kernels);
+void AddNeonDotInt8(CpuKernels& kernels);
+bool HasSdot();  // on AArch64
 
 // The attention of each path, in a file of its own.
 AttentionKernels Avx2Attention();

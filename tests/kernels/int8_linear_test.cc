@@ -445,6 +445,34 @@ TEST_CASE("both AVX-512 paths take VNNI where the CPU has it") {
   const CpuKernels* plain = KernelsOf(CpuPath::kAvx2);
   CHECK((plain->int8.run == avx2.int8.run && plain->int4.run == avx2.int4.run));
 }
+#elif defined(__aarch64__)
+// The path takes sdot where the CPU has it; what any AArch64 runs must be tested there too.
+TEST_CASE("NEON products have the scalar bits, with sdot and without it") {
+  std::mt19937 rng(10);
+  CpuKernels plain, dot;
+  AddNeonInt8(plain);
+  AddNeonDotInt8(dot);
+  const CpuKernels* chosen = KernelsOf(CpuPath::kNeon);
+  CHECK(chosen->int8.run == (HasSdot() ? dot : plain).int8.run);
+  CHECK(chosen->int4.run == (HasSdot() ? dot : plain).int4.run);
+  for (const BlockFormat* format : kFormats) {
+    const BlockMatrix w(*format, rng, 83, 241);
+    const std::vector<float> x = RandomFloats(rng, 9 * 241);
+    std::vector<float> expected(9 * 83);
+    LinearInt8Scalar({}, {.x = View(x, 9, 241), .w = w.view, .y = View(expected, 9, 83)});
+    for (int64_t m = 1; m <= 9; ++m) {
+      for (const CpuKernels* kernels : {&plain, &dot}) {
+        if (kernels == &dot && !HasSdot()) continue;
+        std::vector<float> y(m * 83, kNaN);
+        LinearInt8({}, format == &kInt8Format ? kernels->int8 : kernels->int4,
+                   {.x = View(x, 9, 241).Rows(0, m), .w = w.view, .y = View(y, m, 83)});
+        RequireSameBits(
+            y, std::span(expected).first(m * 83),
+            (kernels == &dot ? "sdot " : "plain ") + Describe(CpuPath::kNeon, w.view, m));
+      }
+    }
+  }
+}
 #endif
 
 }  // namespace
