@@ -1,9 +1,11 @@
 // Bytes of a cache block: 64 tokens × all layers, contiguous (latent-attention.md section 3).
 //
-//   block:  | L0: t0 [c … 0 | kR]  t1 …  t63 | L1 … | … | α: L0 [64][G] fp32 | L1 … | pad to 256 |
+//   block:  | L0: t0 [c … 0 | kR]  t1 …  t63 | L1 … | … | scales: L0 [64] fp32 | L1 … |
+//           | α: L0 [64][G] fp32 | L1 … | pad to 256 |
 //
-// c and kR are bf16; a row is [c: r_w | kR: d_r] rounded up to 16 bytes, r_w the width rounded up
-// to 64. α exists only for models that normalise their keys. Nothing else is ever stored.
+// c is bf16, or int8 with one scale per token; without int8 there are no scales. kR is bf16. A row
+// is [c: r_w | kR: d_r] rounded up to 16 bytes, r_w the width rounded up to 64. α exists only for
+// models that normalise their keys. Nothing else is ever stored.
 #pragma once
 
 #include <cstdint>
@@ -18,13 +20,15 @@ struct BlockLayout {
   int64_t row_latent = 0;  // r_w, lanes
   int64_t rope_dim = 0;    // d_r
   int64_t num_alphas = 0;  // G, or 0
+  CacheFormat format = CacheFormat::kBf16;
   int64_t row_bytes = 0;
   int64_t block_bytes = 0;  // multiple of kGranuleBytes
-  int64_t bytes_per_token =
-      0;  // of payload: num_layers · (row_bytes + 4·G), without the block's padding
+  // Of payload: num_layers · (row_bytes + 4·G, and 4 for a scale), without the block's padding.
+  int64_t bytes_per_token = 0;
 
   // REQUIRES: num_layers, width >= 1; the others >= 0.
-  static BlockLayout Make(int64_t num_layers, int64_t width, int64_t rope_dim, int64_t num_alphas);
+  static BlockLayout Make(int64_t num_layers, int64_t width, int64_t rope_dim, int64_t num_alphas,
+                          CacheFormat format = CacheFormat::kBf16);
 
   LayerOffsets layer(int64_t layer_idx) const;
   uint32_t granules() const { return static_cast<uint32_t>(block_bytes / kGranuleBytes); }

@@ -69,6 +69,13 @@ void ScaleInPlace(const Context& context, MatrixView<float> x, float scale) {
   });
 }
 
+void ScaleRowsInPlace(const Context& context, MatrixView<float> x, const float* scales) {
+  ForEachRow(context, x.rows, x.cols, [&](int64_t i) {
+    float* row = x.row(i);
+    for (int64_t j = 0; j < x.cols; ++j) row[j] *= scales[i];
+  });
+}
+
 void RoundToBf16InPlace(const Context& context, MatrixView<float> x) {
   ForEachRow(context, x.rows, x.cols, [&](int64_t i) {
     float* row = x.row(i);

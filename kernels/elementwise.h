@@ -20,6 +20,8 @@ void AddInPlace(const Context& context, MatrixView<float> x, MatrixView<const fl
                 float scale = 1);
 // x *= scale.
 void ScaleInPlace(const Context& context, MatrixView<float> x, float scale);
+// x[i, :] *= scales[i].
+void ScaleRowsInPlace(const Context& context, MatrixView<float> x, const float* scales);
 // x = round-to-bf16(x), the value the cache will hold.
 void RoundToBf16InPlace(const Context& context, MatrixView<float> x);
 

@@ -44,14 +44,23 @@ class Expanded {
   void RunGroups(int64_t first_group, int64_t num_groups);
   void ProjectTile(int64_t begin, int64_t count);
   void StoreKeys(int64_t begin, int64_t token);
-  void StoreValues(int64_t count, int64_t first_token, int64_t group);
+  void StoreValues(int64_t begin, int64_t count, int64_t first_token, int64_t group);
   void AttendTile(int64_t begin, int64_t count);
   void AttendBlock(int64_t begin, int64_t count, int64_t first_row, int64_t num_rows);
   void Finish();
 
-  const bf16* Row(int64_t position) const {
-    return reinterpret_cast<const bf16*>(Block(position) + args_.layer.rows +
-                                         position % kBlockTokens * args_.layer.row_bytes);
+  const std::byte* Row(int64_t position) const {
+    return Block(position) + args_.layer.rows + position % kBlockTokens * args_.layer.row_bytes;
+  }
+  const bf16* Rope(int64_t position) const {
+    return reinterpret_cast<const bf16*>(Row(position) +
+                                         args_.row_latent * LatentBytes(args_.layer.format));
+  }
+  // What a projected latent is to be multiplied by.
+  float Scale(int64_t position) const {
+    if (args_.layer.format == CacheFormat::kBf16) return 1;
+    const auto* scales = reinterpret_cast<const float*>(Block(position) + args_.layer.scales);
+    return scales[position % kBlockTokens];
   }
   const std::byte* Block(int64_t position) const {
     return args_.pool +
@@ -136,8 +145,12 @@ void Expanded::RunGroups(int64_t first_group, int64_t num_groups) {
 void Expanded::ProjectTile(int64_t begin, int64_t count) {
   const int64_t width = geometry_.latent_width;
   ForEachRow(context_, count, width, [&](int64_t t) {
-    std::transform(Row(begin + t), Row(begin + t) + width, latents_ + t * width,
-                   [](bf16 v) { return ToFloat(v); });
+    if (args_.layer.format == CacheFormat::kInt8) {
+      std::copy_n(reinterpret_cast<const int8_t*>(Row(begin + t)), width, latents_ + t * width);
+      return;
+    }
+    const auto* c = reinterpret_cast<const bf16*>(Row(begin + t));
+    std::transform(c, c + width, latents_ + t * width, [](bf16 v) { return ToFloat(v); });
   });
   const int64_t columns = num_groups_ * group_rows_;
   Linear(context_, {.x = {latents_, count, width, width},
@@ -146,18 +159,19 @@ void Expanded::ProjectTile(int64_t begin, int64_t count) {
   ForEachRow(context_, count, num_groups_ * key_dim_, [&](int64_t t) { StoreKeys(begin, t); });
   const int64_t runs = (count + kTransposeTokens - 1) / kTransposeTokens;
   ForEachRow(context_, num_groups_ * runs, kTransposeTokens * geometry_.value_dim,
-             [&](int64_t i) { StoreValues(count, i % runs * kTransposeTokens, i / runs); });
+             [&](int64_t i) { StoreValues(begin, count, i % runs * kTransposeTokens, i / runs); });
 }
 
 void Expanded::StoreKeys(int64_t begin, int64_t token) {
   const int64_t d_n = geometry_.nope_dim, d_r = geometry_.rope_dim;
-  const bf16* rope = Row(begin + token) + args_.row_latent;
+  const bf16* rope = Rope(begin + token);
+  const float scale = Scale(begin + token);
   for (int64_t g = 0; g < num_groups_; ++g) {
     const float* from = projected_ + (token * num_groups_ + g) * group_rows_;
     bf16* to = keys_ + (g * kTileTokens + token) * key_dim_;
     const bool has_norm = args_.key_norm != KeyNorm::kNone;
     const float alpha = has_norm ? Alpha(begin + token, first_group_ + g) : 1;
-    for (int64_t j = 0; j < d_n; ++j) to[j] = ToBf16(alpha * from[j]);
+    for (int64_t j = 0; j < d_n; ++j) to[j] = ToBf16(alpha * scale * from[j]);
     if (args_.key_norm == KeyNorm::kUnified) {
       for (int64_t j = 0; j < d_r; ++j) to[d_n + j] = ToBf16(alpha * ToFloat(rope[j]));
     } else {
@@ -166,13 +180,14 @@ void Expanded::StoreKeys(int64_t begin, int64_t token) {
   }
 }
 
-void Expanded::StoreValues(int64_t count, int64_t first_token, int64_t group) {
+void Expanded::StoreValues(int64_t begin, int64_t count, int64_t first_token, int64_t group) {
   const int64_t end = std::min(first_token + kTransposeTokens, count);
   bf16* to = values_ + group * geometry_.value_dim * kTileTokens;
   for (int64_t j = 0; j < geometry_.value_dim; ++j) {
     for (int64_t t = first_token; t < end; ++t) {
       to[j * kTileTokens + t] =
-          ToBf16(projected_[(t * num_groups_ + group) * group_rows_ + geometry_.nope_dim + j]);
+          ToBf16(Scale(begin + t) *
+                 projected_[(t * num_groups_ + group) * group_rows_ + geometry_.nope_dim + j]);
     }
   }
 }

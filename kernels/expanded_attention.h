@@ -31,7 +31,9 @@ bool PrefersExpanded(const AttentionGeometry& geometry, int64_t first_position, 
 // key[t, g]   = [α k_C | kR] blockwise, α [k_C | kR] unified, [k_C | kR] without key norm,
 // value[t, g] = v,   where [k_C ; v] = kv_b[g] · c_t
 // out[i, h]   = Σ_t softmax(s · q[i, h] · key[t, g(h)])_t · value[t, g(h)].
-// q, keys, values and probabilities are rounded to bf16, sums are fp32; tiles of 512 tokens from
+// q, keys, values and probabilities are rounded to bf16, sums are fp32; an int8 latent is projected
+// as the whole numbers that it is made of, its scale multiplies k_C and v before they are rounded.
+// Tiles of 512 tokens from
 // position 0 fold left. Slots past the last position of the sequence are never read, but a value
 // that overflowed (±∞) may spoil the rows of earlier tokens in the same chunk. Working memory: a
 // tile's keys, values and scores of up to 16 heads, kept by the calling thread. Engine thread only;

@@ -13,7 +13,9 @@ void CheckShapes(const MlaAttentionArgs& args) {
   LATENTD_CHECK(args.rope_dim >= 0 && args.q.cols == args.row_latent + args.rope_dim);
   LATENTD_CHECK(args.softmax_scale > 0);  // a masked −∞ must stay one
   LATENTD_CHECK(args.out.cols == args.row_latent);
-  LATENTD_CHECK(args.layer.row_bytes % 16 == 0 && args.layer.row_bytes >= 2 * args.q.cols);
+  LATENTD_CHECK(args.layer.row_bytes % 16 == 0 &&
+                args.layer.row_bytes >=
+                    args.row_latent * LatentBytes(args.layer.format) + 2 * args.rope_dim);
   LATENTD_CHECK(args.key_norm == KeyNorm::kNone ||
                 (args.num_kv_groups >= 1 && args.num_heads % args.num_kv_groups == 0));
   for (const AttentionSequence& sequence : args.sequences) {
@@ -30,7 +32,7 @@ void CheckShapes(const MlaAttentionArgs& args) {
 void MlaAttention(const Context& context, const MlaAttentionArgs& args) {
   CheckShapes(args);
   if (const CpuKernels* kernels = KernelsOf(context.cpu_path)) {
-    MlaAttentionTiled(context, kernels->attention, args);
+    MlaAttentionTiled(context, kernels->attention[static_cast<int>(args.layer.format)], args);
   } else {
     MlaAttentionScalar(context, args);
   }

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/core/cache_format.h"
 #include "kernels/core/context.h"
 #include "kernels/core/tensor.h"
 
@@ -17,11 +18,13 @@ constexpr int64_t kGranuleBytes = 256;  // unit of block addresses
 
 enum class KeyNorm : uint8_t { kNone, kBlockwise, kUnified };
 
-// Bytes from a block's start to one layer's rows and alphas, and the row pitch.
+// Where one layer lies in a block, in bytes from its start, and how (cache/block_layout.h).
 struct LayerOffsets {
   int64_t rows = 0;       // [64][row_bytes]
+  int64_t scales = 0;     // [64] fp32; unread without int8
   int64_t alphas = 0;     // [64][G] fp32; unread without key norm
   int64_t row_bytes = 0;  // multiple of 16
+  CacheFormat format = CacheFormat::kBf16;
 };
 
 // The query rows of one sequence in a step: num_tokens consecutive positions.
@@ -40,6 +43,12 @@ struct AttentionSequence {
 // with the two-level order of section 5 (tiles of 64, units of 512, groups of 2048, from position
 // 0), so that neither chunking, batch nor threads change a bit. Slots past a row's position are
 // never read. Borrows every view until it returns. Engine thread only.
+//
+// int8: c_t = σ_t · n_t with whole numbers n_t, which are exact in bf16 and fp32; nothing is
+// rounded to read them. q̃·c_t is σ_t · (q̃·n_t), one fp32 rounding per partial sum, and kR is not
+// touched by σ. With p = e^(score − largest), w_t = p · σ_t is rounded to bf16 and meets n_t, and
+// the divisor of the softmax adds up w_t / σ_t, the p that took part, so that here too the weights
+// of a row add up to one. A scale of 0 counts as 1: its numbers are 0.
 struct MlaAttentionArgs {
   MatrixView<const float>
       q;  // [num_rows · H, row_latent + d_r], row (t, h) at t·H + h, scale not applied

@@ -7,6 +7,6 @@
 
 namespace latentd {
 
-AttentionKernels Avx2Attention() { return AttentionKernelsFor<AttentionF32<Ops256, 2>>(); }
+AttentionKernels Avx2Attention(CacheFormat format) { return AttentionF32For<Ops256, 2>(format); }
 
 }  // namespace latentd

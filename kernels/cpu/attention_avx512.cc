@@ -7,6 +7,6 @@
 
 namespace latentd {
 
-AttentionKernels Avx512Attention() { return AttentionKernelsFor<AttentionF32<Ops512, 4>>(); }
+AttentionKernels Avx512Attention(CacheFormat format) { return AttentionF32For<Ops512, 4>(format); }
 
 }  // namespace latentd

@@ -7,7 +7,12 @@
 // interleaving within 128-bit quarters leaves: 0 holds lanes 8·i + 0 … 3, 1 holds lanes 8·i + 4 …
 // 7; 2 and 3 likewise. Accumulators keep that order until Finish. 64 lanes of 32 pairs are 8 KiB:
 // they stay in the first-level cache for all heads.
+//
+// An int8 tile is converted to bf16 as it is interleaved, and the converted rows [c | kR] stand
+// behind: the scores take those for the cache's.
 #include <immintrin.h>
+
+#include <cstring>
 
 #include "kernels/cpu/attention_tile.h"
 #include "kernels/cpu/avx512_common.h"
@@ -19,7 +24,8 @@ namespace {
 constexpr int64_t kBlockLanes = 64;
 constexpr int64_t kBlockWords = kTileTokens / 2 * kBlockLanes;  // 32-bit words of a block of lanes
 
-struct AttentionBf16 : Ops512 {
+// What does not depend on the format of the cache.
+struct Bf16Products : Ops512 {
   using Operand = __m512i;
   using Query = uint16_t;
   using Element = uint16_t;
@@ -39,42 +45,26 @@ struct AttentionBf16 : Ops512 {
   static __m512 Dot(__m512 acc, __m512i a, __m512i b) {
     return _mm512_dpbf16_ps(acc, (__m512bh)a, (__m512bh)b);
   }
-  static const uint16_t* CRow(const AttentionShape&, const AttentionTile& tile, const void*,
-                              int64_t token) {
-    return reinterpret_cast<const uint16_t*>(tile.rows + token * tile.row_bytes);
-  }
   static void StoreP(__m512 p, uint16_t* to) {
     _mm256_storeu_si256(reinterpret_cast<__m256i*>(to), RoundBf16(p));
   }
 
-  static int64_t PreparedBytes(const AttentionShape& shape) {
+  static int64_t PairsBytes(const AttentionShape& shape) {
     return shape.row_latent / kBlockLanes * kBlockWords * 4;
   }
-  static void Prepare(const AttentionShape& shape, const AttentionTile& tile, int64_t num_tokens,
-                      void* prepared);
+  // 32 lanes from `lane` on of the pair of tokens t and t + 1, t even.
+  static void StorePair(int64_t t, int64_t lane, __m512i even, __m512i odd, void* prepared) {
+    uint32_t* to = static_cast<uint32_t*>(prepared) + lane / kBlockLanes * kBlockWords +
+                   t / 2 * kBlockLanes + lane % kBlockLanes;
+    _mm512_store_si512(to, _mm512_unpacklo_epi16(even, odd));
+    _mm512_store_si512(to + 16, _mm512_unpackhi_epi16(even, odd));
+  }
   static void Accumulate(const AttentionShape& shape, int64_t num_tokens, const void* prepared,
                          const uint16_t* p, const float* corrections, float* acc,
                          Prefetcher& prefetch);
   static void Finish(const AttentionShape& shape, const AttentionState& state, float* out,
                      int64_t ld);
 };
-
-void AttentionBf16::Prepare(const AttentionShape& shape, const AttentionTile& tile,
-                            int64_t num_tokens, void* prepared) {
-  for (int64_t t = 0; t < num_tokens; t += 2) {
-    const uint16_t* even = CRow(shape, tile, nullptr, t);
-    const bool has_odd = t + 1 < num_tokens;
-    const uint16_t* odd = has_odd ? CRow(shape, tile, nullptr, t + 1) : even;
-    auto* to = static_cast<uint32_t*>(prepared) + t / 2 * kBlockLanes;
-    for (int64_t lane = 0; lane < shape.row_latent; lane += 32) {
-      const __m512i a = LoadC(even + lane);
-      const __m512i b = LoadC(odd + lane);
-      uint32_t* block = to + lane / kBlockLanes * kBlockWords + lane % kBlockLanes;
-      _mm512_store_si512(block, _mm512_unpacklo_epi16(a, b));
-      _mm512_store_si512(block + 16, _mm512_unpackhi_epi16(a, b));
-    }
-  }
-}
 
 // sums[h][v] += p[h] · c[v] for one pair of tokens.
 inline void AddPair(const uint32_t* c, const uint32_t* const (&p)[4], int64_t pair, __m512i keep,
@@ -88,16 +78,16 @@ inline void AddPair(const uint32_t* c, const uint32_t* const (&p)[4], int64_t pa
   for (int h = 0; h < 4; ++h) {
     const __m512i weights = _mm512_set1_epi32(static_cast<int>(p[h][pair]));
 #pragma GCC unroll 4
-    for (int v = 0; v < 4; ++v) sums[h][v] = AttentionBf16::Dot(sums[h][v], weights, lanes[v]);
+    for (int v = 0; v < 4; ++v) sums[h][v] = Bf16Products::Dot(sums[h][v], weights, lanes[v]);
   }
 }
 
 // acc[h, :] = acc[h, :] · corrections[h] + Σ_t p[h, t] · c_t. The last heads may be computed twice.
 // When the number of tokens is odd, the other half of the last pair is cleared: it may belong to a
 // later query.
-void AttentionBf16::Accumulate(const AttentionShape& shape, int64_t num_tokens,
-                               const void* prepared, const uint16_t* p, const float* corrections,
-                               float* acc, Prefetcher& prefetch) {
+void Bf16Products::Accumulate(const AttentionShape& shape, int64_t num_tokens, const void* prepared,
+                              const uint16_t* p, const float* corrections, float* acc,
+                              Prefetcher& prefetch) {
   const __m512i everything = _mm512_set1_epi32(-1);
   const __m512i even_only = _mm512_set1_epi32(0xffff);
   for (int64_t lane = 0; lane < shape.row_latent; lane += kBlockLanes) {
@@ -128,8 +118,8 @@ void AttentionBf16::Accumulate(const AttentionShape& shape, int64_t num_tokens,
   }
 }
 
-void AttentionBf16::Finish(const AttentionShape& shape, const AttentionState& state, float* out,
-                           int64_t ld) {
+void Bf16Products::Finish(const AttentionShape& shape, const AttentionState& state, float* out,
+                          int64_t ld) {
   for (int64_t h = 0; h < shape.num_heads; ++h) {
     const __m512 sum = Set1(state.sum[h]);
     const float* acc = state.acc + h * shape.row_latent;
@@ -145,8 +135,74 @@ void AttentionBf16::Finish(const AttentionShape& shape, const AttentionState& st
   }
 }
 
+struct AttentionBf16 : Bf16Products {
+  static constexpr CacheFormat kFormat = CacheFormat::kBf16;
+
+  static const uint16_t* CRow(const AttentionShape&, const AttentionTile& tile, const void*,
+                              int64_t token) {
+    return reinterpret_cast<const uint16_t*>(tile.rows + token * tile.row_bytes);
+  }
+  static int64_t PreparedBytes(const AttentionShape& shape) { return PairsBytes(shape); }
+
+  static void Prepare(const AttentionShape& shape, const AttentionTile& tile, int64_t num_tokens,
+                      void* prepared) {
+    for (int64_t t = 0; t < num_tokens; t += 2) {
+      const uint16_t* even = CRow(shape, tile, nullptr, t);
+      const bool has_odd = t + 1 < num_tokens;
+      const uint16_t* odd = has_odd ? CRow(shape, tile, nullptr, t + 1) : even;
+      for (int64_t lane = 0; lane < shape.row_latent; lane += 32) {
+        StorePair(t, lane, LoadC(even + lane), LoadC(odd + lane), prepared);
+      }
+    }
+  }
+};
+
+struct AttentionInt8 : Bf16Products {
+  static constexpr CacheFormat kFormat = CacheFormat::kInt8;
+
+  static uint16_t* Row(const AttentionShape& shape, void* prepared, int64_t token) {
+    auto* rows = reinterpret_cast<uint16_t*>(static_cast<std::byte*>(prepared) + PairsBytes(shape));
+    return rows + token * QueryWidth<AttentionInt8>(shape);
+  }
+  static const uint16_t* CRow(const AttentionShape& shape, const AttentionTile&,
+                              const void* prepared, int64_t token) {
+    return Row(shape, const_cast<void*>(prepared), token);
+  }
+  static int64_t PreparedBytes(const AttentionShape& shape) {
+    return PairsBytes(shape) + kTileTokens * QueryWidth<AttentionInt8>(shape) * 2;
+  }
+
+  // 32 numbers as bf16, exactly; stored too.
+  static __m512i Convert(const int8_t* c, uint16_t* to) {
+    const auto numbers = (__m512i)_mm512_cvtne2ps_pbh(Widen(c + 16), Widen(c));
+    _mm512_storeu_si512(to, numbers);
+    return numbers;
+  }
+
+  static void Prepare(const AttentionShape& shape, const AttentionTile& tile, int64_t num_tokens,
+                      void* prepared) {
+    for (int64_t t = 0; t < num_tokens; t += 2) {
+      const int64_t last = t + 1 < num_tokens ? t + 1 : t;
+      const auto* even = reinterpret_cast<const int8_t*>(tile.rows + t * tile.row_bytes);
+      const auto* odd = reinterpret_cast<const int8_t*>(tile.rows + last * tile.row_bytes);
+      uint16_t* even_row = Row(shape, prepared, t);
+      uint16_t* odd_row = Row(shape, prepared, last);
+      for (int64_t lane = 0; lane < shape.row_latent; lane += 32) {
+        StorePair(t, lane, Convert(even + lane, even_row + lane),
+                  Convert(odd + lane, odd_row + lane), prepared);
+      }
+      const auto rope_bytes = static_cast<size_t>(shape.rope_dim) * 2;
+      std::memcpy(even_row + shape.row_latent, even + shape.row_latent, rope_bytes);
+      std::memcpy(odd_row + shape.row_latent, odd + shape.row_latent, rope_bytes);
+    }
+  }
+};
+
 }  // namespace
 
-AttentionKernels Avx512Bf16Attention() { return AttentionKernelsFor<AttentionBf16>(); }
+AttentionKernels Avx512Bf16Attention(CacheFormat format) {
+  return format == CacheFormat::kInt8 ? AttentionKernelsFor<AttentionInt8>()
+                                      : AttentionKernelsFor<AttentionBf16>();
+}
 
 }  // namespace latentd

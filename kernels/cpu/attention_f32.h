@@ -4,15 +4,17 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/cpu/attention_tile.h"
 
 namespace latentd {
 namespace {
 
-// Ops: Ops256 or Ops512. kNumHeads × 4 registers are carried in either product.
-template <class Ops, int kNumHeads>
+// Ops: Ops128, Ops256 or Ops512. kNumHeads × 4 registers are carried in either product.
+template <class Ops, int kNumHeads, CacheFormat kCacheFormat>
 struct AttentionF32 : Ops {
+  static constexpr CacheFormat kFormat = kCacheFormat;
   using Vec = typename Ops::Vec;
   using Operand = Vec;
   using Query = float;
@@ -40,15 +42,18 @@ struct AttentionF32 : Ops {
 
   static void Prepare(const AttentionShape& shape, const AttentionTile& tile, int64_t num_tokens,
                       void* prepared) {
-    const int64_t width = shape.row_latent + shape.rope_dim;
+    using Latent = std::conditional_t<kFormat == CacheFormat::kInt8, int8_t, uint16_t>;
     for (int64_t t = 0; t < num_tokens; ++t) {
-      const auto* from = reinterpret_cast<const uint16_t*>(tile.rows + t * tile.row_bytes);
+      const auto* c = reinterpret_cast<const Latent*>(tile.rows + t * tile.row_bytes);
+      const auto* rope = reinterpret_cast<const uint16_t*>(c + shape.row_latent);
       float* to = static_cast<float*>(prepared) + t * Pitch(shape);
+      for (int64_t i = 0; i < shape.row_latent; i += kStep) Ops::Store(to + i, Ops::Widen(c + i));
+      to += shape.row_latent;
       int64_t i = 0;
-      for (; i + kStep <= width; i += kStep) Ops::Store(to + i, Ops::Widen(from + i));
-      if (i == width) continue;
+      for (; i + kStep <= shape.rope_dim; i += kStep) Ops::Store(to + i, Ops::Widen(rope + i));
+      if (i == shape.rope_dim) continue;
       uint16_t padded[kStep] = {};
-      for (int64_t j = 0; i + j < width; ++j) padded[j] = from[i + j];
+      for (int64_t j = 0; i + j < shape.rope_dim; ++j) padded[j] = rope[i + j];
       Ops::Store(to + i, Ops::Widen(padded));
     }
   }
@@ -108,6 +113,13 @@ struct AttentionF32 : Ops {
     }
   }
 };
+
+template <class Ops, int kNumHeads>
+AttentionKernels AttentionF32For(CacheFormat format) {
+  return format == CacheFormat::kInt8
+             ? AttentionKernelsFor<AttentionF32<Ops, kNumHeads, CacheFormat::kInt8>>()
+             : AttentionKernelsFor<AttentionF32<Ops, kNumHeads, CacheFormat::kBf16>>();
+}
 
 }  // namespace
 }  // namespace latentd

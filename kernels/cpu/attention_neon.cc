@@ -5,6 +5,6 @@
 
 namespace latentd {
 
-AttentionKernels NeonAttention() { return AttentionKernelsFor<AttentionF32<Ops128, 4>>(); }
+AttentionKernels NeonAttention(CacheFormat format) { return AttentionF32For<Ops128, 4>(format); }
 
 }  // namespace latentd

@@ -32,13 +32,15 @@ struct AttentionState {
 
 // One tile of the cache. Rows past the last valid token are never read.
 struct AttentionTile {
-  const std::byte* rows = nullptr;  // [64] rows of row_bytes, [c | kR] bf16
+  const std::byte* rows = nullptr;  // [64] rows of row_bytes, [c | kR], kR bf16
   int64_t row_bytes = 0;
+  const float* scales = nullptr;    // [64], int8 alone
   const float* alphas = nullptr;    // [64, G]
   const std::byte* next = nullptr;  // prefetched while this tile is worked on; null for none
   int64_t next_bytes = 0;
 };
 
+// Of one path and one format of the cache.
 struct AttentionKernels {
   // Bytes of a packed query token, of a prepared tile, and of one thread's scores.
   int64_t (*query_bytes)(const AttentionShape& shape) = nullptr;

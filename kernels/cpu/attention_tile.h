@@ -3,6 +3,7 @@
 //
 // Arch supplies vector operations (Ops512, Ops256) and
 //   Query, Element, Probability     elements of a packed query, of a scored token and of p
+//   kFormat                         of c in the cache
 //   Operand, kStep, kHeads          register and elements of a step, heads of a score tile
 //   PackStep, LoadQ, LoadC, Dot     one step of a score; LoadCTail may read only the n elements
 //   left CRow(shape, tile, prepared, t)  where the score finds token t SumTile(acc, s) the fixed
@@ -13,6 +14,7 @@
 
 #include <cstdint>
 
+#include "kernels/core/cache_format.h"
 #include "kernels/cpu/attention_table.h"
 
 namespace latentd {
@@ -37,6 +39,25 @@ struct Prefetcher {
     const std::byte* stop = next + bytes_per_call < end ? next + bytes_per_call : end;
     for (; next < stop; next += 64) __builtin_prefetch(next, 0, 2);
   }
+};
+
+// The scales of a tile's tokens that take part, and their inverses; the others count as 1, so that
+// nothing of theirs is read. Of an int8 cache alone; otherwise empty.
+template <class Arch, bool kHasScales = Arch::kFormat == CacheFormat::kInt8>
+struct TokenScales {
+  TokenScales(const AttentionTile&, int64_t) {}
+};
+
+template <class Arch>
+struct TokenScales<Arch, true> {
+  TokenScales(const AttentionTile& tile, int64_t num_tokens) {
+    for (int64_t t = 0; t < kTileTokens; ++t) {
+      const bool counts = t < num_tokens && tile.scales[t] != 0;
+      scale[t] = counts ? tile.scales[t] : 1;
+      inverse[t] = 1 / scale[t];
+    }
+  }
+  float scale[kTileTokens], inverse[kTileTokens];
 };
 
 template <class Arch>
@@ -64,12 +85,14 @@ void PackQuery(const AttentionShape& shape, const float* q, int64_t ld, void* pa
   }
 }
 
-// Scores (scale and whole-key α not applied) of kHeads heads and four tokens.
+// Scores (softmax scale and whole-key α not applied) of kHeads heads and four tokens, the first of
+// which is t0.
 template <class Arch>
 inline void ScoreTile(const AttentionShape& shape,
                       const typename Arch::Query* const (&q)[Arch::kHeads],
                       const typename Arch::Element* const (&c)[4],
                       const float* const (&alphas)[Arch::kHeads][4],
+                      const TokenScales<Arch>& scales, int64_t t0,
                       float* const (&s)[Arch::kHeads]) {
   constexpr int kHeads = Arch::kHeads;
   typename Arch::Vec acc[kHeads][4];
@@ -89,6 +112,14 @@ inline void ScoreTile(const AttentionShape& shape,
   for (; i < shape.row_latent; i += Arch::kStep) {
     step(i, {Arch::LoadC(c[0] + i), Arch::LoadC(c[1] + i), Arch::LoadC(c[2] + i),
              Arch::LoadC(c[3] + i)});
+  }
+  if constexpr (Arch::kFormat == CacheFormat::kInt8) {
+#pragma GCC unroll 4
+    for (int t = 0; t < 4; ++t) {
+      const auto scale = Arch::Set1(scales.scale[t0 + t]);
+#pragma GCC unroll 4
+      for (int h = 0; h < kHeads; ++h) acc[h][t] = Arch::Mul(acc[h][t], scale);
+    }
   }
   if (shape.alpha_use == AlphaUse::kContent) {
 #pragma GCC unroll 4
@@ -110,7 +141,8 @@ inline void ScoreTile(const AttentionShape& shape,
 // or token: the same value is then computed twice, and a slot past the end is never read.
 template <class Arch>
 void Scores(const AttentionShape& shape, const AttentionTile& tile, int64_t num_tokens,
-            const void* prepared, const typename Arch::Query* q, float* s, Prefetcher& prefetch) {
+            const void* prepared, const TokenScales<Arch>& scales, const typename Arch::Query* q,
+            float* s, Prefetcher& prefetch) {
   constexpr int kHeads = Arch::kHeads;
   const int64_t width = QueryWidth<Arch>(shape);
   for (int64_t t0 = 0; t0 < num_tokens; t0 += 4) {
@@ -134,7 +166,7 @@ void Scores(const AttentionShape& shape, const AttentionTile& tile, int64_t num_
             alphas[h][t] = tile.alphas + token[t] * shape.num_groups + group;
         }
       }
-      ScoreTile<Arch>(shape, q_rows, c, alphas, s_rows);
+      ScoreTile<Arch>(shape, q_rows, c, alphas, scales, t0, s_rows);
       prefetch.Advance();
     }
   }
@@ -142,10 +174,11 @@ void Scores(const AttentionShape& shape, const AttentionTile& tile, int64_t num_
 
 // Turns one head's raw scores into probabilities relative to the new largest score, rounded to
 // bf16, and folds their sum into the state. The sum takes the rounded p, so that a row's weights
-// add up to one. Returns what the old sum and acc are to be multiplied by.
+// add up to one. With int8, p stands for p times the token's scale, and the sum takes the p of it.
+// Returns what the old sum and acc are to be multiplied by.
 template <class Arch>
-float Softmax(float scale, int64_t num_tokens, float* s, typename Arch::Probability* p,
-              float& largest, float& sum) {
+float Softmax(float scale, int64_t num_tokens, const TokenScales<Arch>& token_scales, float* s,
+              typename Arch::Probability* p, float& largest, float& sum) {
   using Vec = typename Arch::Vec;
   constexpr int kVecs = kTileTokens / Arch::kLanes;
   for (int64_t t = num_tokens; t < kTileTokens; ++t) s[t] = kMinusInfinity;
@@ -162,9 +195,17 @@ float Softmax(float scale, int64_t num_tokens, float* s, typename Arch::Probabil
   Vec total = Arch::Set1(0);
 #pragma GCC unroll 8
   for (int i = 0; i < kVecs; ++i) {
-    const Vec rounded = Arch::RoundP(Arch::Exp(Arch::Sub(scores[i], shift)));
-    total = Arch::Add(total, rounded);
-    Arch::StoreP(rounded, p + i * Arch::kLanes);
+    const Vec exact = Arch::Exp(Arch::Sub(scores[i], shift));
+    const int64_t first = i * Arch::kLanes;
+    if constexpr (Arch::kFormat == CacheFormat::kInt8) {
+      const Vec rounded = Arch::RoundP(Arch::Mul(exact, Arch::Load(token_scales.scale + first)));
+      total = Arch::Add(total, Arch::Mul(rounded, Arch::Load(token_scales.inverse + first)));
+      Arch::StoreP(rounded, p + first);
+    } else {
+      const Vec rounded = Arch::RoundP(exact);
+      total = Arch::Add(total, rounded);
+      Arch::StoreP(rounded, p + first);
+    }
   }
   const float correction = Arch::First(Arch::Exp(Arch::Set1(largest - new_largest)));
   sum = sum * correction + Arch::SumLanes(total);
@@ -189,7 +230,8 @@ void Attend(const AttentionShape& shape, const AttentionTile& tile, int64_t num_
   const int64_t score_tiles =
       kTileTokens / 4 * ((shape.num_heads + Arch::kHeads - 1) / Arch::kHeads);
   Prefetcher prefetch(tile, score_tiles + score_tiles / 2);
-  Scores<Arch>(shape, tile, num_tokens, prepared,
+  const TokenScales<Arch> scales(tile, num_tokens);
+  Scores<Arch>(shape, tile, num_tokens, prepared, scales,
                static_cast<const typename Arch::Query*>(packed_query), s, prefetch);
   for (int64_t h = 0; h < shape.num_heads; ++h) {
     float* row = s + h * kTileTokens;
@@ -197,7 +239,7 @@ void Attend(const AttentionShape& shape, const AttentionTile& tile, int64_t num_
       const float* alpha = tile.alphas + h * shape.num_groups / shape.num_heads;
       for (int64_t t = 0; t < num_tokens; ++t) row[t] *= alpha[t * shape.num_groups];
     }
-    corrections[h] = Softmax<Arch>(shape.scale, num_tokens, row, p + h * kTileTokens,
+    corrections[h] = Softmax<Arch>(shape.scale, num_tokens, scales, row, p + h * kTileTokens,
                                    state.largest[h], state.sum[h]);
   }
   Arch::Accumulate(shape, num_tokens, prepared, p, corrections, state.acc, prefetch);

@@ -145,7 +145,9 @@ void AddAvx2Kernels(CpuKernels& kernels) {
   kernels.dequantise_int4 = DequantiseRowTile<QuantisedInt4>;
   kernels.silu_mul = SiluMul256;
   kernels.softmax_weights = SoftmaxWeights<Ops256>;
-  kernels.attention = Avx2Attention();
+  for (const CacheFormat format : {CacheFormat::kBf16, CacheFormat::kInt8}) {
+    kernels.attention[static_cast<int>(format)] = Avx2Attention(format);
+  }
 }
 
 }  // namespace latentd

@@ -106,6 +106,10 @@ struct Ops256 {
     return _mm_cvtss_f32(_mm_max_ss(by2, _mm_shuffle_ps(by2, by2, 1)));
   }
   static Vec Widen(const uint16_t* from) { return WidenBf16(from); }
+  static Vec Widen(const int8_t* from) {
+    const __m128i bytes = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(from));
+    return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
+  }
   static Vec RoundP(Vec p) { return RoundedToBf16(p); }
   static void SumTile(const Vec (&acc)[2][4], float* const (&s)[2]) {
     for (int h = 0; h < 2; ++h) {

@@ -151,7 +151,9 @@ void AddAvx512Kernels(CpuKernels& kernels) {
   kernels.dequantise_int4 = DequantiseRowTile<QuantisedInt4>;
   kernels.silu_mul = SiluMul512;
   kernels.softmax_weights = SoftmaxWeights<Ops512>;
-  kernels.attention = Avx512Attention();
+  for (const CacheFormat format : {CacheFormat::kBf16, CacheFormat::kInt8}) {
+    kernels.attention[static_cast<int>(format)] = Avx512Attention(format);
+  }
 }
 
 }  // namespace latentd

@@ -44,7 +44,9 @@ struct DotBf16 {
 
 void AddAvx512Bf16Kernels(CpuKernels& kernels) {
   kernels.dot[static_cast<int>(DType::kBF16)] = DotKernelsFor<DotBf16>();
-  kernels.attention = Avx512Bf16Attention();
+  for (const CacheFormat format : {CacheFormat::kBf16, CacheFormat::kInt8}) {
+    kernels.attention[static_cast<int>(format)] = Avx512Bf16Attention(format);
+  }
 }
 
 }  // namespace latentd

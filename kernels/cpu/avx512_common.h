@@ -132,6 +132,10 @@ struct Ops512 {
     return WidenBf16(
         _mm512_castsi256_si512(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from))));
   }
+  static Vec Widen(const int8_t* from) {
+    const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(from));
+    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
+  }
   static Vec RoundP(Vec p) { return WidenBf16(_mm512_castsi256_si512(RoundBf16(p))); }
   static void SumTile(const Vec (&acc)[4][4], float* const (&s)[4]) {
     const __m512 sums = Sum4x4(acc);

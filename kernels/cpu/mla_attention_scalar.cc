@@ -35,7 +35,11 @@ void Fold(State& state, State& later) {
   later.empty = true;
 }
 
-// What one row reads: the query, rounded, and where the sequence's tokens lie.
+float ToFloat(int8_t number) { return number; }
+
+// What one row reads: the query, rounded, and where the sequence's tokens lie. Latent is the
+// element of c in the cache.
+template <class Latent>
 struct Row {
   const MlaAttentionArgs& args;
   const AttentionSequence& sequence;
@@ -45,10 +49,17 @@ struct Row {
   const std::byte* Block(int64_t position) const {
     return args.pool + sequence.block_table[position / kBlockTokens] * kGranuleBytes;
   }
-  const bf16* Latent(int64_t position) const {
+  const Latent* LatentOf(int64_t position) const {
     const int64_t slot = position % kBlockTokens;
-    return reinterpret_cast<const bf16*>(Block(position) + args.layer.rows +
-                                         slot * args.layer.row_bytes);
+    return reinterpret_cast<const Latent*>(Block(position) + args.layer.rows +
+                                           slot * args.layer.row_bytes);
+  }
+  // What the latent of a token is to be multiplied by.
+  float Scale(int64_t position) const {
+    if (args.layer.format == CacheFormat::kBf16) return 1;
+    const auto* scales = reinterpret_cast<const float*>(Block(position) + args.layer.scales);
+    const float scale = scales[position % kBlockTokens];
+    return scale == 0 ? 1 : scale;
   }
   float Alpha(int64_t position) const {
     const auto* alphas = reinterpret_cast<const float*>(Block(position) + args.layer.alphas);
@@ -58,14 +69,15 @@ struct Row {
   float Score(int64_t position) const;
 };
 
-float Row::Score(int64_t position) const {
-  const bf16* row = Latent(position);
+template <class Latent>
+float Row<Latent>::Score(int64_t position) const {
+  const Latent* c = LatentOf(position);
+  const auto* rope = reinterpret_cast<const bf16*>(c + args.row_latent);
   float content = 0;
-  for (int64_t j = 0; j < args.row_latent; ++j) content += q[j] * ToFloat(row[j]);
+  for (int64_t j = 0; j < args.row_latent; ++j) content += q[j] * ToFloat(c[j]);
+  content *= Scale(position);
   float rotary = 0;
-  for (int64_t j = args.row_latent; j < args.row_latent + args.rope_dim; ++j) {
-    rotary += q[j] * ToFloat(row[j]);
-  }
+  for (int64_t j = 0; j < args.rope_dim; ++j) rotary += q[args.row_latent + j] * ToFloat(rope[j]);
   switch (args.key_norm) {
     case KeyNorm::kNone:
       return args.softmax_scale * (content + rotary);
@@ -78,7 +90,8 @@ float Row::Score(int64_t position) const {
 }
 
 // Adds the tokens [begin, end) of one tile.
-void FoldTile(const Row& row, int64_t begin, int64_t end, State& state) {
+template <class Latent>
+void FoldTile(const Row<Latent>& row, int64_t begin, int64_t end, State& state) {
   float scores[kBlockTokens];
   float largest = state.largest;
   for (int64_t t = begin; t < end; ++t) {
@@ -97,14 +110,16 @@ void FoldTile(const Row& row, int64_t begin, int64_t end, State& state) {
   state.largest = largest;
   for (int64_t t = begin; t < end; ++t) {
     // The sum takes the rounded p too, so that the weights of a row add up to one.
-    const float p = RoundToBf16(std::exp(scores[t - begin] - largest));
-    const bf16* c = row.Latent(t);
-    state.sum += p;
-    for (size_t j = 0; j < state.acc.size(); ++j) state.acc[j] += p * ToFloat(c[j]);
+    const float scale = row.Scale(t);
+    const float weight = RoundToBf16(std::exp(scores[t - begin] - largest) * scale);
+    const Latent* c = row.LatentOf(t);
+    state.sum += weight / scale;
+    for (size_t j = 0; j < state.acc.size(); ++j) state.acc[j] += weight * ToFloat(c[j]);
   }
 }
 
-void AttendRow(const Row& row, int64_t num_tokens, float* out) {
+template <class Latent>
+void AttendRow(const Row<Latent>& row, int64_t num_tokens, float* out) {
   const int64_t width = row.args.row_latent;
   State total(width), group(width), unit(width);
   for (int64_t begin = 0; begin < num_tokens; begin += kBlockTokens) {
@@ -118,9 +133,8 @@ void AttendRow(const Row& row, int64_t num_tokens, float* out) {
   for (int64_t j = 0; j < width; ++j) out[j] = total.acc[j] / total.sum;
 }
 
-}  // namespace
-
-void MlaAttentionScalar(const Context& context, const MlaAttentionArgs& args) {
+template <class Latent>
+void AttendAll(const Context& context, const MlaAttentionArgs& args) {
   const int64_t row_width = args.row_latent + args.rope_dim;
   for (const AttentionSequence& sequence : args.sequences) {
     const int64_t rows = sequence.num_tokens * args.num_heads;
@@ -128,11 +142,18 @@ void MlaAttentionScalar(const Context& context, const MlaAttentionArgs& args) {
     ForEachRow(context, rows, 2 * last * row_width, [&](int64_t i) {
       const int64_t token = i / args.num_heads;
       const int64_t q_row = sequence.first_row * args.num_heads + i;
-      Row row{args, sequence, i % args.num_heads, std::vector<float>(row_width)};
+      Row<Latent> row{args, sequence, i % args.num_heads, std::vector<float>(row_width)};
       std::transform(args.q.row(q_row), args.q.row(q_row) + row_width, row.q.begin(), RoundToBf16);
       AttendRow(row, sequence.first_position + token + 1, args.out.row(q_row));
     });
   }
+}
+
+}  // namespace
+
+void MlaAttentionScalar(const Context& context, const MlaAttentionArgs& args) {
+  args.layer.format == CacheFormat::kInt8 ? AttendAll<int8_t>(context, args)
+                                          : AttendAll<bf16>(context, args);
 }
 
 }  // namespace latentd

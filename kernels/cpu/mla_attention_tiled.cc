@@ -173,6 +173,7 @@ AttentionTile Attention::TileAt(const RowBlock& block, int64_t position,
   AttentionTile tile;
   tile.rows = rows_at(position) + args_.layer.rows;
   tile.row_bytes = args_.layer.row_bytes;
+  tile.scales = reinterpret_cast<const float*>(rows_at(position) + args_.layer.scales);
   tile.alphas = reinterpret_cast<const float*>(rows_at(position) + args_.layer.alphas);
   const int64_t next = position + kBlockTokens;
   if (next < prefetch_end) {

@@ -137,7 +137,9 @@ void AddNeonKernels(CpuKernels& kernels) {
   kernels.dequantise_int4 = DequantiseRowTile<QuantisedInt4>;
   kernels.silu_mul = SiluMul128;
   kernels.softmax_weights = SoftmaxWeights<Ops128>;
-  kernels.attention = NeonAttention();
+  for (const CacheFormat format : {CacheFormat::kBf16, CacheFormat::kInt8}) {
+    kernels.attention[static_cast<int>(format)] = NeonAttention(format);
+  }
 }
 
 }  // namespace latentd

@@ -100,6 +100,12 @@ struct Ops128 {
   static float SumLanes(Vec x) { return Sum(x); }
   static float MaxLanes(Vec x) { return vmaxvq_f32(x); }
   static Vec Widen(const uint16_t* from) { return WidenBf16(from); }
+  static Vec Widen(const int8_t* from) {
+    uint32_t word;
+    std::memcpy(&word, from, sizeof word);
+    const int16x4_t halves = vget_low_s16(vmovl_s8(vcreate_s8(word)));
+    return vcvtq_f32_s32(vmovl_s16(halves));
+  }
   static Vec RoundP(Vec p) { return RoundedToBf16(p); }
   static void SumTile(const Vec (&acc)[4][4], float* const (&s)[4]) {
     for (int h = 0; h < 4; ++h) {

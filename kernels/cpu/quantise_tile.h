@@ -1,4 +1,5 @@
-// Groups of int8 activations and weights (kernels/quantise.h). Plain loops for the compiler to
+// Runs of numbers as int8: groups of activations or weights (kernels/quantise.h), latents
+// (kernels/latent_write.h). Plain loops for the compiler to
 // vectorise with whatever its file may use; every operation is rounded as IEEE 754 says and none
 // are fused, so that all files make the same bits. Internal linkage, as dot_tile.h.
 #pragma once

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/core/cache_format.h"
 #include "kernels/core/context.h"
 #include "kernels/core/dtype.h"
 #include "kernels/cpu/attention_table.h"
@@ -104,8 +105,8 @@ struct CpuKernels {
   void (*transposed[3])(const TransposedPanel& panel) = {};  // the same
   DequantiseKernel dequantise_e4m3 = nullptr;
   DequantiseKernel dequantise_int4 = nullptr;
-  Int8Kernels int8, int4;  // by the weights' format
-  AttentionKernels attention;
+  Int8Kernels int8, int4;         // by the weights' format
+  AttentionKernels attention[2];  // by CacheFormat
   // gate[j] = silu(gate[j]) · up[j]
   void (*silu_mul)(float* gate, const float* up, int64_t count) = nullptr;
   // largest = max(largest, scale · max s), s[i] = e^(scale · s[i] − largest) rounded to bf16;
@@ -132,9 +133,9 @@ void AddNeonDotInt8(CpuKernels& kernels);
 bool HasSdot();  // on AArch64
 
 // The attention of each path, in a file of its own.
-AttentionKernels Avx2Attention();
-AttentionKernels Avx512Attention();
-AttentionKernels Avx512Bf16Attention();
-AttentionKernels NeonAttention();
+AttentionKernels Avx2Attention(CacheFormat format);
+AttentionKernels Avx512Attention(CacheFormat format);
+AttentionKernels Avx512Bf16Attention(CacheFormat format);
+AttentionKernels NeonAttention(CacheFormat format);
 
 }  // namespace latentd

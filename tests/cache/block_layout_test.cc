@@ -41,6 +41,28 @@ TEST_CASE("layers and alphas lie side by side without overlap") {
   CHECK(end <= layout.block_bytes);
 }
 
+TEST_CASE("int8 rows have a byte a lane, and a scale per token between rows and alphas") {
+  // The table of formats: 644 + 4G bytes a token and layer at r = 512, d_r = 64.
+  CHECK(BlockLayout::Make(12, 512, 64, 0, CacheFormat::kInt8).bytes_per_token == 12 * 644);
+  CHECK(BlockLayout::Make(12, 512, 64, 4, CacheFormat::kInt8).bytes_per_token == 12 * (644 + 16));
+  CHECK(BlockLayout::Make(1, 64, 0, 0, CacheFormat::kInt8).row_bytes == 64);
+
+  const BlockLayout layout = BlockLayout::Make(3, 65, 5, 2, CacheFormat::kInt8);
+  CHECK(layout.row_latent == 128);
+  CHECK(layout.row_bytes == 144);  // 128 + 5 · 2
+  int64_t end = 0;
+  for (int64_t l = 0; l < 3; ++l, end += kBlockTokens * layout.row_bytes) {
+    CHECK(layout.layer(l).rows == end);
+    CHECK(layout.layer(l).row_bytes == layout.row_bytes);
+    CHECK(layout.layer(l).format == CacheFormat::kInt8);
+  }
+  for (int64_t l = 0; l < 3; ++l, end += kBlockTokens * 4) CHECK(layout.layer(l).scales == end);
+  for (int64_t l = 0; l < 3; ++l, end += kBlockTokens * 2 * 4) CHECK(layout.layer(l).alphas == end);
+  CHECK(end == kBlockTokens * layout.bytes_per_token);
+  CHECK(layout.block_bytes - end < kGranuleBytes);
+  CHECK(layout.block_bytes % kGranuleBytes == 0);
+}
+
 TEST_CASE("a model without rotary part has rows of latents alone") {
   CHECK(BlockLayout::Make(1, 64, 0, 0).row_bytes == 128);
 }

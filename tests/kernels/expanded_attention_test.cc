@@ -17,6 +17,7 @@ struct Case {
   AttentionGeometry geometry;
   KeyNorm key_norm = KeyNorm::kNone;
   DType dtype = DType::kBF16;
+  CacheFormat format = CacheFormat::kBf16;
 };
 
 // One sequence in a pool that is NaN elsewhere.
@@ -34,21 +35,33 @@ struct Problem {
     for (std::vector<float>* v : {&this->c, &k_rope, &weights}) {
       std::transform(v->begin(), v->end(), v->begin(), RoundToBf16);
     }
+    if (IsInt8()) {
+      scales.resize(length);
+      QuantiseLatents({}, View(this->c, length, g.latent_width), scales.data());
+    }
     for (float& alpha : alphas) alpha = 0.5f + std::fabs(alpha);
     packed.resize(weights.size());
     std::transform(weights.begin(), weights.end(), packed.begin(), ToBf16);
     Write(rng);
   }
 
+  bool IsInt8() const { return which.format == CacheFormat::kInt8; }
+  // The latent that the cache stands for.
+  double Latent(int64_t t, int64_t j) const {
+    const double value = c[t * g.latent_width + j];
+    return IsInt8() ? value * scales[t] : value;
+  }
   int64_t NumAlphas() const { return which.key_norm == KeyNorm::kNone ? 0 : g.num_kv_groups; }
   int64_t KeyDim() const { return g.nope_dim + g.rope_dim; }
   int64_t RowLatent() const { return (g.latent_width + 63) / 64 * 64; }
   float Scale() const { return 1 / std::sqrt(static_cast<float>(KeyDim())); }
 
   void Write(std::mt19937& rng) {
-    layer.row_bytes = (2 * (RowLatent() + g.rope_dim) + 15) / 16 * 16;
+    layer.format = which.format;
+    layer.row_bytes = (LatentBytes(which.format) * RowLatent() + 2 * g.rope_dim + 15) / 16 * 16;
     layer.rows = 256;
-    layer.alphas = layer.rows + kBlockTokens * layer.row_bytes;
+    layer.scales = layer.rows + kBlockTokens * layer.row_bytes;
+    layer.alphas = layer.scales + kBlockTokens * 4;
     const int64_t block = (layer.alphas + kBlockTokens * 4 * NumAlphas()) / kGranuleBytes + 1;
     const int64_t num_blocks = (length + kBlockTokens - 1) / kBlockTokens;
     pool.assign(static_cast<size_t>(num_blocks * block * kGranuleBytes), std::byte{0xff});
@@ -59,11 +72,13 @@ struct Problem {
       std::byte* start = pool.data() + int64_t{table[t / kBlockTokens]} * kGranuleBytes;
       slots.push_back(
           {start + layer.rows + t % kBlockTokens * layer.row_bytes,
-           reinterpret_cast<float*>(start + layer.alphas) + t % kBlockTokens * NumAlphas()});
+           reinterpret_cast<float*>(start + layer.alphas) + t % kBlockTokens * NumAlphas(),
+           IsInt8() ? reinterpret_cast<float*>(start + layer.scales) + t % kBlockTokens : nullptr});
     }
     LatentWrite({}, {.c = View(c, length, g.latent_width),
                      .k_rope = View(k_rope, length, g.rope_dim),
                      .alphas = View(alphas, length, NumAlphas()),
+                     .scales = IsInt8() ? scales.data() : nullptr,
                      .row_latent = RowLatent(),
                      .slots = slots});
   }
@@ -94,7 +109,8 @@ struct Problem {
   const Case which;
   const AttentionGeometry g;
   const int64_t length;
-  std::vector<float> c, k_rope, alphas, weights, q;
+  std::vector<float> c, k_rope, alphas, weights, q;  // c: whole numbers of int8
+  std::vector<float> scales;                         // of int8
   std::vector<bf16> packed;
   std::vector<std::byte> pool;
   std::vector<uint32_t> table;
@@ -111,7 +127,7 @@ struct Projected {
         double sum = 0, magnitude = 0;
         for (int64_t j = 0; j < w; ++j) {
           const double term =
-              double{p.weights[(group * (d_n + value_dim) + i) * w + j]} * p.c[t * w + j];
+              double{p.weights[(group * (d_n + value_dim) + i) * w + j]} * p.Latent(t, j);
           sum += term;
           magnitude += std::fabs(term);
         }
@@ -217,6 +233,8 @@ TEST_CASE("expanded attention equals ordinary attention on every path") {
     CheckCase({{34, 1, 8, 4, 40, 64}, norm}, 100, 33, seed++);    // one group of more
     CheckCase({{3, 3, 16, 8, 24, 64}, norm}, 1100, 480, seed++);  // over tiles of 512
     CheckCase({{2, 1, 16, 8, 24, 64}, norm}, 1026, 1025, seed++);
+    CheckCase({{6, 2, 12, 6, 10, 37}, norm, DType::kBF16, CacheFormat::kInt8}, 131, 60, seed++);
+    CheckCase({{3, 3, 16, 0, 24, 64}, norm, DType::kF32, CacheFormat::kInt8}, 600, 480, seed++);
   }
 }
 

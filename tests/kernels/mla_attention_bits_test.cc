@@ -14,7 +14,9 @@ TEST_CASE("chunks, threads and block order do not change a bit") {
   const int64_t length = 200;
   for (const Model& model :
        {Model{4, 2, 64, 16, KeyNorm::kBlockwise}, Model{3, 3, 100, 10, KeyNorm::kUnified},
-        Model{10, 10, 128, 64, KeyNorm::kNone}}) {
+        Model{10, 10, 128, 64, KeyNorm::kNone},
+        Model{4, 2, 64, 16, KeyNorm::kBlockwise, CacheFormat::kInt8},
+        Model{3, 3, 100, 10, KeyNorm::kUnified, CacheFormat::kInt8}}) {
     const Sequence sequence(rng, model, length);
     Pool pool(model, 4), other(model, 7);
     const std::vector<uint32_t> table = pool.Write(sequence, rng, 4);
@@ -41,8 +43,10 @@ TEST_CASE("chunks, threads and block order do not change a bit") {
 TEST_CASE("splitting a long context over threads does not change a bit") {
   std::mt19937 rng(3);
   ThreadPool three(3);
-  const Model model = {3, 1, 64, 4, KeyNorm::kBlockwise};
+  const CacheFormat format = GENERATE(CacheFormat::kBf16, CacheFormat::kInt8);
+  const Model model = {3, 1, 64, 4, KeyNorm::kBlockwise, format};
   for (const int64_t length : {513, 2049, 4700, 8193, 262'144}) {
+    if (model.IsInt8() && length > 4700) continue;  // how it is cut does not depend on the format
     const int64_t first = length - 10;
     Sequence sequence(rng, model, length);
     Pool pool(model, length / 64 + 1);
@@ -66,7 +70,8 @@ TEST_CASE("splitting a long context over threads does not change a bit") {
 TEST_CASE("a batch of sequences computes each as it is alone") {
   std::mt19937 rng(4);
   ThreadPool two(2);
-  const Model model = {6, 2, 64, 8, KeyNorm::kUnified};
+  const CacheFormat format = GENERATE(CacheFormat::kBf16, CacheFormat::kInt8);
+  const Model model = {6, 2, 64, 8, KeyNorm::kUnified, format};
   const int64_t lengths[] = {1, 700, 64, 65, 130};
   const int64_t new_tokens[] = {1, 1, 3, 65, 0};
   for (const CpuPath path : RunnablePaths()) {

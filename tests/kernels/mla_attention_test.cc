@@ -19,6 +19,11 @@ std::vector<Model> Models() {
     models.push_back({2, 1, 192, 50, key_norm});
     models.push_back({16, 16, 576, 64, key_norm});
   }
+  const size_t num_bf16 = models.size();
+  for (size_t i = 0; i < num_bf16; ++i) {
+    models.push_back(models[i]);
+    models.back().format = CacheFormat::kInt8;
+  }
   return models;
 }
 
@@ -53,10 +58,12 @@ TEST_CASE("absorbed attention equals expanded attention on every path") {
   }
 }
 
-// A later token of the same chunk may hold anything at all: infinities, say, after an overflow.
+// A later token of the same chunk may hold anything at all: infinities, say, after an overflow,
+// which int8 stores as zeros with a scale of NaN.
 TEST_CASE("a token never touches the rows before it") {
   std::mt19937 rng(5);
-  const Model model = {4, 4, 64, 16, KeyNorm::kBlockwise};
+  const CacheFormat format = GENERATE(CacheFormat::kBf16, CacheFormat::kInt8);
+  const Model model = {4, 4, 64, 16, KeyNorm::kBlockwise, format};
   for (const int64_t length : {2, 7, 64, 65, 66, 100}) {
     Sequence sequence(rng, model, length);
     const std::vector<float> q = sequence.AbsorbedQueries();
@@ -64,7 +71,8 @@ TEST_CASE("a token never touches the rows before it") {
     const std::vector<uint32_t> table = clean.Write(sequence, rng, 3);
     Pool dirty = clean;
     std::fill_n(&sequence.c[(length - 1) * model.width], model.width,
-                std::numeric_limits<float>::infinity());
+                std::numeric_limits<double>::infinity());
+    if (model.IsInt8()) sequence.scales[length - 1] = std::numeric_limits<float>::quiet_NaN();
     dirty.WriteToken(sequence, length - 1, table);
     const int64_t before = (length - 1) * model.num_heads * model.RowLatent();
     for (const CpuPath path : RunnablePaths()) {

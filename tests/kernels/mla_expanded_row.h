@@ -11,13 +11,17 @@ namespace latentd {
 
 // Expanded attention of one row in double, and the error that the absorbed form may have.
 //
-// A score s = scale · (α (q̃·c) + q_R·kR) errs by at most (row width + 4) roundings of the sum of
+// A score s = scale · (α (q̃·c) + q_R·kR) errs by at most (row width + 5) roundings (one of them is
+// int8's, of the scale) of the sum of
 // its terms' magnitudes: δ. A weight e^(s − m) then errs by e^(2δ) − 1 (its own score and the
-// largest), by the exponential (3e-7) and by rounding p to bf16 (2^-8): ε in all. Since the weights
+// largest), by the exponential (3e-7), by three roundings around an int8 scale (times it, its
+// inverse, times that) and by rounding p to bf16 (2^-8): ε in all. Since the weights
 // are divided by their own sum, coordinate j errs by at most Σ p |c_t − z_j| ε / (1 − ε), plus one
 // rounding of Σ p |c_t| for every step of the longest chain of sums: a unit's tokens, the units of
 // a group, the groups, and 16 more within vectors and for the division. Weights below the smallest
-// normal number become zero: 2^-126 more for each.
+// normal number become zero: 2^-126 more for each; of int8, which is about p · scale and meets
+// numbers up to 127, 2^-126 / scale times what c may be: 2^-99 with scales above 2^-20 and |c|
+// below 2^7.
 struct ExpandedRow {
   ExpandedRow(const Sequence& s, int64_t row) {
     const Model& m = s.model;
@@ -29,16 +33,17 @@ struct ExpandedRow {
     for (int64_t t = 0; t < num_tokens; ++t) {
       double magnitude = 0;
       scores[t] = Score(s, row, group, t, magnitude);
-      delta = std::max(delta, static_cast<double>(m.RowWidth() + 4) * kHalfUlp * magnitude);
+      delta = std::max(delta, static_cast<double>(m.RowWidth() + 5) * kHalfUlp * magnitude);
     }
     const double largest = *std::max_element(scores.begin(), scores.end());
     double sum = 0;
     for (double& score : scores) sum += score = std::exp(score - largest);
-    const double epsilon = std::expm1(2 * delta) + 3e-7 + kHalfUlpBf16;
+    const double epsilon = std::expm1(2 * delta) + 3e-7 + kHalfUlpBf16 + 4 * kHalfUlp;
+    const double tiny = m.IsInt8() ? 0x1p-99 : 0x1p-126;
     const auto depth =
         static_cast<double>(std::min(num_tokens, kUnitTokens) + 4 + num_tokens / kGroupTokens + 16);
     for (int64_t j = 0; j < m.RowLatent(); ++j) {
-      const auto c = [&](int64_t t) { return j < m.width ? double{s.c[t * m.width + j]} : 0.0; };
+      const auto c = [&](int64_t t) { return j < m.width ? s.c[t * m.width + j] : 0.0; };
       double mean = 0, magnitude = 0, spread = 0;
       for (int64_t t = 0; t < num_tokens; ++t) {
         mean += scores[t] / sum * c(t);
@@ -46,7 +51,7 @@ struct ExpandedRow {
       }
       for (int64_t t = 0; t < num_tokens; ++t) spread += scores[t] / sum * std::fabs(c(t) - mean);
       z.push_back(mean);
-      bound.push_back(spread * epsilon / (1 - epsilon) + depth * (kHalfUlp * magnitude + 0x1p-126));
+      bound.push_back(spread * epsilon / (1 - epsilon) + depth * (kHalfUlp * magnitude + tiny));
     }
   }
 

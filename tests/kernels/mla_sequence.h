@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <limits>
 #include <numeric>
 #include <random>
@@ -24,21 +25,28 @@ struct Model {
   int64_t width = 64;  // lanes in use; row_latent is this rounded up to 64
   int64_t rope_dim = 16;
   KeyNorm key_norm = KeyNorm::kNone;
+  CacheFormat format = CacheFormat::kBf16;
 
+  bool IsInt8() const { return format == CacheFormat::kInt8; }
   int64_t RowLatent() const { return (width + 63) / 64 * 64; }
   int64_t RowWidth() const { return RowLatent() + rope_dim; }
-  int64_t RowBytes() const { return (2 * RowWidth() + 15) / 16 * 16; }
+  int64_t RowBytes() const {
+    return ((IsInt8() ? 1 : 2) * RowLatent() + 2 * rope_dim + 15) / 16 * 16;
+  }
   int64_t AlphasPerToken() const { return key_norm == KeyNorm::kNone ? 0 : num_groups; }
   float Scale() const { return 1 / std::sqrt(static_cast<float>(kHeadDim + rope_dim)); }
 };
 
-// One sequence of random tokens. Queries and W_UK are small integers over 8, so that the absorbed
-// query W_UKᵀ q is exact in bf16 and both routes start from the same numbers.
+// One sequence of random tokens; c is exactly what the cache says it is. Queries and W_UK are small
+// integers over 8, so that the absorbed query W_UKᵀ q is exact in bf16 and both routes start from
+// the same numbers.
 struct Sequence {
   Sequence(std::mt19937& rng, const Model& m, int64_t length)
       : model(m),
         length(length),
-        c(RandomFloats(rng, length * m.width, 2)),
+        c(length * m.width),
+        numbers(m.IsInt8() ? length * m.width : 0),
+        scales(m.IsInt8() ? length : 0),
         k_rope(RandomFloats(rng, length * m.rope_dim)),
         alphas(length * m.num_groups, 1),
         w_uk(m.num_groups * kHeadDim * m.width),
@@ -46,10 +54,12 @@ struct Sequence {
         q_rope(RandomFloats(rng, length * m.num_heads * m.rope_dim)) {
     std::uniform_int_distribution<int> small(-3, 3);
     // The mean drifts along the sequence, so that a part of it left out shows.
+    const std::vector<float> random = RandomFloats(rng, length * m.width, 2);
     for (int64_t i = 0; i < length * m.width; ++i) {
       const auto drift = static_cast<float>(i / m.width) / static_cast<float>(length);
-      c[i] = RoundToBf16(c[i] + drift);
+      c[i] = RoundToBf16(random[i] + drift);
     }
+    for (int64_t t = 0; m.IsInt8() && t < length; ++t) Quantise(t);
     for (float& value : k_rope) value = RoundToBf16(value);
     for (float& value : q_rope) value = RoundToBf16(value);
     for (float& value : w_uk) value = static_cast<float>(small(rng)) / 8;
@@ -57,6 +67,20 @@ struct Sequence {
     if (m.key_norm == KeyNorm::kNone) return;
     for (int64_t t = 0; t < length; ++t) {
       for (int64_t g = 0; g < m.num_groups; ++g) alphas[t * m.num_groups + g] = InverseRms(t, g);
+    }
+  }
+
+  // Tokens differ in size, and every 16th is zero.
+  void Quantise(int64_t t) {
+    const auto size = static_cast<float>(t % 16 == 5 ? 0 : 1 + t % 3);
+    double* row = &c[t * model.width];
+    double largest = 0;
+    for (int64_t j = 0; j < model.width; ++j) largest = std::max(largest, std::fabs(row[j]));
+    scales[t] = size * static_cast<float>(largest) / 127;
+    for (int64_t j = 0; j < model.width; ++j) {
+      const double number = size == 0 ? 0 : std::nearbyint(row[j] * 127 / largest);
+      numbers[t * model.width + j] = static_cast<int8_t>(number);
+      row[j] = number * scales[t];
     }
   }
 
@@ -95,7 +119,9 @@ struct Sequence {
 
   Model model;
   int64_t length;
-  std::vector<float> c, k_rope, alphas, w_uk, q_content, q_rope;
+  std::vector<double> c;
+  std::vector<int8_t> numbers;  // of int8
+  std::vector<float> scales, k_rope, alphas, w_uk, q_content, q_rope;
 };
 
 // A pool in which everything but the sequences' slots is NaN.
@@ -103,8 +129,10 @@ struct Pool {
   Pool(const Model& model, int64_t num_blocks)
       : model(model),
         layer{.rows = 512,
-              .alphas = 512 + kBlockTokens * model.RowBytes(),
-              .row_bytes = model.RowBytes()},
+              .scales = 512 + kBlockTokens * model.RowBytes(),
+              .alphas = 512 + kBlockTokens * (model.RowBytes() + (model.IsInt8() ? 4 : 0)),
+              .row_bytes = model.RowBytes(),
+              .format = model.format},
         block_granules((layer.alphas + kBlockTokens * 4 * model.AlphasPerToken()) / kGranuleBytes +
                        1),
         bytes((num_blocks + 1) * block_granules * kGranuleBytes, std::byte{0xff}) {}
@@ -123,11 +151,20 @@ struct Pool {
   void WriteToken(const Sequence& sequence, int64_t t, const std::vector<uint32_t>& table) {
     std::byte* block = &bytes[table[t / kBlockTokens] * kGranuleBytes];
     const int64_t slot = t % kBlockTokens;
-    auto* row = reinterpret_cast<bf16*>(block + layer.rows + slot * layer.row_bytes);
-    std::fill_n(row, model.RowLatent(), bf16{0});
-    for (int64_t j = 0; j < model.width; ++j) row[j] = ToBf16(sequence.c[t * model.width + j]);
+    std::byte* row = block + layer.rows + slot * layer.row_bytes;
+    std::fill_n(row, model.RowLatent() * LatentBytes(model.format), std::byte{0});
+    if (model.IsInt8()) {
+      std::memcpy(row, &sequence.numbers[t * model.width], static_cast<size_t>(model.width));
+      reinterpret_cast<float*>(block + layer.scales)[slot] = sequence.scales[t];
+    } else {
+      auto* to = reinterpret_cast<bf16*>(row);
+      for (int64_t j = 0; j < model.width; ++j) {
+        to[j] = ToBf16(static_cast<float>(sequence.c[t * model.width + j]));
+      }
+    }
+    auto* rope = reinterpret_cast<bf16*>(row + model.RowLatent() * LatentBytes(model.format));
     for (int64_t j = 0; j < model.rope_dim; ++j) {
-      row[model.RowLatent() + j] = ToBf16(sequence.k_rope[t * model.rope_dim + j]);
+      rope[j] = ToBf16(sequence.k_rope[t * model.rope_dim + j]);
     }
     auto* alphas = reinterpret_cast<float*>(block + layer.alphas) + slot * model.AlphasPerToken();
     std::copy_n(&sequence.alphas[t * model.num_groups], model.AlphasPerToken(), alphas);
@@ -177,7 +214,8 @@ inline std::vector<float> Attend(const Context& context, const Sequence& sequenc
 inline std::string Describe(CpuPath path, const Model& m) {
   return std::string(Name(path)) + " H " + std::to_string(m.num_heads) + " G " +
          std::to_string(m.num_groups) + " width " + std::to_string(m.width) + " d_r " +
-         std::to_string(m.rope_dim) + " norm " + std::to_string(static_cast<int>(m.key_norm));
+         std::to_string(m.rope_dim) + " norm " + std::to_string(static_cast<int>(m.key_norm)) +
+         (m.IsInt8() ? " int8" : "");
 }
 
 }  // namespace latentd

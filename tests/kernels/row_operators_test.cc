@@ -1,4 +1,4 @@
-// Norms, rotary embedding, cache writes and the small row operators, on every path and with
+// Norms, rotary embedding and the small row operators, on every path and with
 // threads.
 #include <algorithm>
 #include <catch2/catch.hpp>
@@ -7,7 +7,6 @@
 
 #include "kernels/core/thread_pool.h"
 #include "kernels/elementwise.h"
-#include "kernels/latent_write.h"
 #include "kernels/norm.h"
 #include "kernels/rope.h"
 #include "tests/kernels/support.h"
@@ -164,17 +163,19 @@ TEST_CASE("rows of the embedding are widened by id") {
   }
 }
 
-TEST_CASE("AddInPlace, ScaleInPlace and RoundToBf16InPlace keep to their columns") {
+TEST_CASE(
+    "AddInPlace, ScaleInPlace, ScaleRowsInPlace and RoundToBf16InPlace keep to their columns") {
   std::mt19937 rng(5);
   const int64_t rows = 300, cols = 70, ld = 72;
   const std::vector<float> x = RandomFloats(rng, rows * ld);
   const std::vector<float> y = RandomFloats(rng, rows * ld);
-  std::vector<float> sum = x, scaled_sum = x, scaled = x, rounded = x;
+  std::vector<float> sum = x, scaled_sum = x, scaled = x, rows_scaled = x, rounded = x;
   for (int64_t i = 0; i < rows * ld; ++i) {
     if (i % ld >= cols) continue;
     sum[i] += y[i];
     scaled_sum[i] += 0.3f * y[i];
     scaled[i] *= 0.3f;
+    rows_scaled[i] *= y[i / ld];
     rounded[i] = RoundToBf16(x[i]);
   }
   OnEveryContext([&](const Context& context) {
@@ -188,58 +189,12 @@ TEST_CASE("AddInPlace, ScaleInPlace and RoundToBf16InPlace keep to their columns
     ScaleInPlace(context, {actual.data(), rows, cols, ld}, 0.3f);
     RequireSameBits(actual, scaled, "ScaleInPlace");
     actual = x;
+    ScaleRowsInPlace(context, {actual.data(), rows, cols, ld}, y.data());
+    RequireSameBits(actual, rows_scaled, "ScaleRowsInPlace");
+    actual = x;
     RoundToBf16InPlace(context, {actual.data(), rows, cols, ld});
     RequireSameBits(actual, rounded, "RoundToBf16InPlace");
   });
-}
-
-TEST_CASE("LatentWrite fills a slot's row and alphas and nothing else") {
-  std::mt19937 rng(6);
-  const int64_t tokens = 90, width = 70, row_latent = 128, rope_dim = 6, groups = 3;
-  const int64_t row_elements = 136;  // 128 + 6 rounded up to 16 bytes
-  const int64_t pitch = row_elements + 8;
-  const std::vector<float> c = RandomFloats(rng, tokens * width);
-  const std::vector<float> k_rope = RandomFloats(rng, tokens * rope_dim);
-  const std::vector<float> alphas = RandomFloats(rng, tokens * groups);
-  OnEveryContext([&](const Context& context) {
-    std::vector<uint16_t> rows(tokens * pitch, 0xffff);
-    std::vector<float> written(tokens * groups, kPoison);
-    std::vector<LatentSlot> slots(tokens);
-    for (int64_t t = 0; t < tokens; ++t) {
-      const int64_t slot = (t * 7) % tokens;  // tokens go where they are told
-      slots[t] = {reinterpret_cast<std::byte*>(&rows[slot * pitch]), &written[slot * groups]};
-    }
-    LatentWrite(context, {.c = View(c, tokens, width),
-                          .k_rope = View(k_rope, tokens, rope_dim),
-                          .alphas = View(alphas, tokens, groups),
-                          .row_latent = row_latent,
-                          .slots = slots});
-    for (int64_t t = 0; t < tokens; ++t) {
-      const int64_t slot = (t * 7) % tokens;
-      for (int64_t j = 0; j < pitch; ++j) {
-        uint16_t expected = 0;
-        if (j < width) expected = ToBf16(c[t * width + j]).bits;
-        if (j >= row_latent && j < row_latent + rope_dim) {
-          expected = ToBf16(k_rope[t * rope_dim + j - row_latent]).bits;
-        }
-        if (j >= row_elements) expected = 0xffff;
-        if (rows[slot * pitch + j] != expected) FAIL("token " << t << " lane " << j);
-      }
-      for (int64_t g = 0; g < groups; ++g)
-        REQUIRE(written[slot * groups + g] == alphas[t * groups + g]);
-    }
-  });
-}
-
-TEST_CASE("LatentWrite without rotary part and alphas") {
-  const std::vector<float> c(64, 1.5f);
-  std::vector<uint16_t> row(72, 0xffff);
-  const LatentSlot slot = {reinterpret_cast<std::byte*>(row.data()), nullptr};
-  LatentWrite(
-      {}, {.c = View(c, 1, 64), .k_rope = {}, .alphas = {}, .row_latent = 64, .slots = {&slot, 1}});
-  CHECK(std::all_of(row.begin(), row.begin() + 64,
-                    [](uint16_t v) { return v == ToBf16(1.5f).bits; }));
-  CHECK(std::all_of(row.begin() + 64, row.end(), [](uint16_t v) { return v == 0xffff; }));
 }
 
 }  // namespace
