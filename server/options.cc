@@ -250,6 +250,9 @@ std::vector<OptionSpec> MakeTable() {
          return ParseBytes(value, kMaxBytes, &o.cache_memory_bytes);
        },
        Fixed("a quarter of free memory")},
+      {"cache-format", "", "bf16|int8", "Cache",
+       "int8: latents of 8 bits, for little more than half the memory and some accuracy", bench,
+       OneOf(&Options::cache_format, {"bf16", "int8"}), Word(&Options::cache_format)},
 
       {"threads", "", "N", "Device", "compute threads; 0 is one per processor", bench,
        Integer(&Options::threads, 0, 1024), Number(&Options::threads)},
@@ -299,6 +302,10 @@ CpuPath PathOf(const Options& options) {
 WeightCopies CopiesOf(const Options& options) {
   if (options.weights == "int8") return WeightCopies::kInt8;
   return options.weights == "int4" ? WeightCopies::kInt4 : WeightCopies::kNone;
+}
+
+CacheFormat CacheFormatOf(const Options& options) {
+  return options.cache_format == "int8" ? CacheFormat::kInt8 : CacheFormat::kBf16;
 }
 
 const std::vector<OptionSpec>& OptionTable() {

@@ -12,6 +12,7 @@
 
 #include "absl/status/status.h"
 #include "engine/model/weights.h"
+#include "kernels/core/cache_format.h"
 #include "kernels/core/context.h"
 #include "server/limits.h"
 
@@ -39,6 +40,7 @@ struct Options {
 
   int64_t cache_tokens = 0;  // 0: from cache_memory, or a share of free memory
   int64_t cache_memory_bytes = 0;
+  std::string cache_format = "bf16";  // or "int8"
 
   std::string weights = "as-stored";  // or "int8", "int4"
 
@@ -52,10 +54,12 @@ struct Options {
   std::string log_format = "text";
 };
 
-// Compute threads, kernel path and copies of weights that the options stand for.
+// Compute threads, kernel path, copies of weights and format of the cache that the options stand
+// for.
 int NumThreads(const Options& options);
 CpuPath PathOf(const Options& options);
 WeightCopies CopiesOf(const Options& options);
+CacheFormat CacheFormatOf(const Options& options);
 
 // Which commands offer an option: those on which it acts.
 enum OptionScope : unsigned {

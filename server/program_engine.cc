@@ -20,8 +20,9 @@ namespace {
 // Names what bits are promised for, and keys the logits hash.
 std::string Backend(const Options& options, const Program& program) {
   const WeightCopies format = program.model->weights.format;
-  return fmt::format("cpu {}{}{}", Name(program.context.cpu_path),
+  return fmt::format("cpu {}{}{}{}", Name(program.context.cpu_path),
                      format == WeightCopies::kNone ? "" : fmt::format(" {}-weights", Name(format)),
+                     CacheFormatOf(options) == CacheFormat::kInt8 ? " int8-cache" : "",
                      options.determinism == "strict" ? "" : " " + options.determinism);
 }
 
@@ -38,7 +39,7 @@ Hash128 FingerprintOf(std::string_view backend) {
 
 absl::Status MakeCache(const Options& options, Program* program) {
   const ModelConfig& config = program->model->config;
-  const PageShape shape = CacheShapeOf(config);
+  const PageShape shape = CacheShapeOf(config, CacheFormatOf(options));
   const BlockLayout& layout = shape.classes[0];
   const int64_t wanted = options.max_model_len != 0 ? options.max_model_len : config.max_context;
   int64_t num_blocks = 0;
@@ -109,8 +110,9 @@ void StartEngine(const Options& options, Program* program) {
                engine.scheduler.cost.position_us);
   engine.layers_done = [program] { return program->executor->layers_done(); };
   const std::string cache_config =
-      fmt::format("block_size={},num_gpu_blocks={},cache_dtype=bfloat16", kBlockTokens,
-                  program->pool->capacity_tokens() / kBlockTokens);
+      fmt::format("block_size={},num_gpu_blocks={},cache_dtype={}", kBlockTokens,
+                  program->pool->capacity_tokens() / kBlockTokens,
+                  CacheFormatOf(options) == CacheFormat::kInt8 ? "int8" : "bfloat16");
   program->metrics = Metrics::Create(program->model_id, cache_config,
                                      [program] { return program->engine->Stats(); });
   engine.on_step = [program](const StepReport& report) { program->metrics->Step(report); };

@@ -80,10 +80,20 @@ void SynthesizeBlock(std::byte* block, const BlockLayout& layout, int64_t width_
   for (int64_t l = 0; l < layout.num_layers; ++l) {
     const LayerOffsets offsets = layout.layer(l);
     for (int64_t t = 0; t < kBlockTokens; ++t) {
-      auto* row = reinterpret_cast<bf16*>(block + offsets.rows + t * layout.row_bytes);
-      for (int64_t j = 0; j < width_kv; ++j) row[j] = next();
-      std::fill(row + width_kv, row + layout.row_latent, bf16{});
-      for (int64_t j = 0; j < layout.rope_dim; ++j) row[layout.row_latent + j] = next();
+      std::byte* const row = block + offsets.rows + t * layout.row_bytes;
+      std::fill_n(row, layout.row_latent * LatentBytes(layout.format), std::byte{});
+      for (int64_t j = 0; j < width_kv; ++j) {
+        if (layout.format == CacheFormat::kInt8) {
+          reinterpret_cast<int8_t*>(row)[j] = static_cast<int8_t>(127 * ToFloat(next()));
+        } else {
+          reinterpret_cast<bf16*>(row)[j] = next();
+        }
+      }
+      auto* rope = reinterpret_cast<bf16*>(row + layout.row_latent * LatentBytes(layout.format));
+      for (int64_t j = 0; j < layout.rope_dim; ++j) rope[j] = next();
+      if (layout.format == CacheFormat::kInt8) {
+        reinterpret_cast<float*>(block + offsets.scales)[t] = 1.0f / 127;
+      }
       if (layout.num_alphas == 0) continue;
       auto* alphas = reinterpret_cast<float*>(block + offsets.alphas) + t * layout.num_alphas;
       for (int64_t g = 0; g < layout.num_alphas; ++g) alphas[g] = 0.5f + std::abs(ToFloat(next()));

@@ -39,8 +39,8 @@ void Transformer::Attention(int64_t layer, const StepBatch& batch, const std::by
 void Transformer::AttendGroup(int64_t layer, const StepBatch& batch, const WidthGroup& group,
                               const std::byte* pool, MatrixView<const float> h,
                               MatrixView<const float> q, MatrixView<float> heads) {
-  const BlockLayout layout =
-      BlockLayout::Make(layout_.num_layers, group.width.kv, layout_.rope_dim, layout_.num_alphas);
+  const BlockLayout layout = BlockLayout::Make(layout_.num_layers, group.width.kv, layout_.rope_dim,
+                                               layout_.num_alphas, layout_.format);
   const auto sequences =
       std::span(batch.sequences).subspan(group.first_sequence, group.num_sequences);
   // Before attention: a token attends to itself as stored.
@@ -178,7 +178,13 @@ void Transformer::WriteLatents(int64_t layer, const StepBatch& batch, const Widt
   const MatrixView<float> c = kv.Cols(0, group.width.kv), k = kv.Cols(config_.kv_lora_rank, d_r);
   ProjectLatents(w, h, c, k);
   RmsNorm(context_, c, w.kv_a_norm.data(), config_.latent_norm_eps, c);
-  RoundToBf16InPlace(context_, c);  // α belongs to c as stored
+  // α belongs to c as stored.
+  float* const scales = layout.format == CacheFormat::kInt8 ? scales_.data() : nullptr;
+  if (scales != nullptr) {
+    QuantiseLatents(context_, c, scales);
+  } else {
+    RoundToBf16InPlace(context_, c);
+  }
 
   const MatrixView<float> alphas = alphas_.Rows(h.rows);
   const bool rotate_first = !config_.qk_norm_before_rope;
@@ -188,7 +194,7 @@ void Transformer::WriteLatents(int64_t layer, const StepBatch& batch, const Widt
          config_.rope.interleaved);
   };
   if (rotate_first) rotate();
-  if (config_.key_norm != KeyNorm::kNone) KeyScalars(w, c, k, alphas);
+  if (config_.key_norm != KeyNorm::kNone) KeyScalars(w, c, scales, k, alphas);
   if (d_r > 0 && config_.key_norm == KeyNorm::kBlockwise) {
     RmsNorm(context_, k, w.k_rope_norm.data(), config_.qk_norm_eps, k);
   } else if (d_r > 0 && config_.key_norm == KeyNorm::kUnified) {
@@ -199,9 +205,12 @@ void Transformer::WriteLatents(int64_t layer, const StepBatch& batch, const Widt
   if (!rotate_first) rotate();
 
   batch.Slots(group, layout, layer, &slots_);
-  LatentWrite(
-      context_,
-      {.c = c, .k_rope = k, .alphas = alphas, .row_latent = layout.row_latent, .slots = slots_});
+  LatentWrite(context_, {.c = c,
+                         .k_rope = k,
+                         .alphas = alphas,
+                         .scales = scales,
+                         .row_latent = layout.row_latent,
+                         .slots = slots_});
 }
 
 void Transformer::ProjectLatents(const LayerWeights& w, MatrixView<const float> h,
@@ -219,8 +228,9 @@ void Transformer::ProjectLatents(const LayerWeights& w, MatrixView<const float> 
                     .bias = bias == nullptr ? nullptr : bias + config_.kv_lora_rank});
 }
 
-// α[t, g] = ρ(W_UK,g c_t), with ‖k_t‖² inside the mean in the unified form. No key is kept.
-void Transformer::KeyScalars(const LayerWeights& w, MatrixView<const float> c,
+// α[t, g] = ρ(W_UK,g c_t), with ‖k_t‖² inside the mean in the unified form. No key is kept. Of an
+// int8 latent the whole numbers are projected, which no product rounds, and the key is scaled.
+void Transformer::KeyScalars(const LayerWeights& w, MatrixView<const float> c, const float* scales,
                              MatrixView<const float> k_rope, MatrixView<float> alphas) {
   const int64_t groups = config_.num_kv_groups, d_n = config_.qk_nope_head_dim;
   const MatrixView<float> keys = keys_.Rows(c.rows);
@@ -230,6 +240,7 @@ void Transformer::KeyScalars(const LayerWeights& w, MatrixView<const float> c,
                     .batch = groups,
                     .y_batch_stride = d_n,
                     .w_batch_stride = (d_n + config_.v_head_dim) * w.kv_b_proj.ld});
+  if (scales != nullptr) ScaleRowsInPlace(context_, keys, scales);
   const float* extra = nullptr;
   int64_t extra_count = 0;
   if (config_.key_norm == KeyNorm::kUnified) {

@@ -13,7 +13,7 @@ int64_t RowLatent(int64_t rank) { return (rank + kLanes - 1) / kLanes * kLanes; 
 
 }  // namespace
 
-PageShape CacheShapeOf(const ModelConfig& config) {
+PageShape CacheShapeOf(const ModelConfig& config, CacheFormat format) {
   std::set<int64_t, std::greater<>> rows = {RowLatent(config.kv_lora_rank)};
   if (config.elastic) {
     for (const int64_t rank : config.elastic->kv_lora_ranks) rows.insert(RowLatent(rank));
@@ -24,8 +24,8 @@ PageShape CacheShapeOf(const ModelConfig& config) {
   }
   PageShape shape;
   for (const int64_t row : rows) {
-    shape.classes.push_back(
-        BlockLayout::Make(config.num_layers, row, config.qk_rope_head_dim, config.num_alphas()));
+    shape.classes.push_back(BlockLayout::Make(config.num_layers, row, config.qk_rope_head_dim,
+                                              config.num_alphas(), format));
   }
   shape.full_blocks = shape.classes.size() > 1 ? kElasticBlocks : 1;
   return shape;

@@ -13,21 +13,20 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
-
 std::string Text(const Json& value) {
   return value.is_string() ? value.get<std::string>() : value.dump();
 }
 
-std::string CacheText(const ModelConfig& config, int64_t kv_rank) {
-  const CacheCost cost = CacheCostOf(config, kv_rank);
-  const PageShape shape = CacheShapeOf(config);
+std::string CacheText(const ModelConfig& config, int64_t kv_rank, CacheFormat format) {
+  const CacheCost cost = CacheCostOf(config, kv_rank, format);
+  const PageShape shape = CacheShapeOf(config, format);
   std::string text =
       absl::StrCat("  kv rank ", kv_rank, ": ", cost.bytes_per_token,
                    " bytes per token (keys and values: ", cost.expanded_per_token, "); ");
   for (const int64_t gib : kMemoryGiB) {
     absl::StrAppend(&text, gib == kMemoryGiB[0] ? "" : ", ",
-                    ContextThatFits(config, kv_rank, gib * kGiB), " tokens in ", gib, " GiB");
+                    ContextThatFits(config, kv_rank, gib * kGiB, format), " tokens in ", gib,
+                    " GiB");
   }
   if (shape.full_blocks > 1) {
     absl::StrAppend(&text, "; ", shape.blocks_per_page(shape.ClassOf(kv_rank)),
@@ -38,22 +37,23 @@ std::string CacheText(const ModelConfig& config, int64_t kv_rank) {
 
 }  // namespace
 
-CacheCost CacheCostOf(const ModelConfig& config, int64_t kv_rank) {
+CacheCost CacheCostOf(const ModelConfig& config, int64_t kv_rank, CacheFormat format) {
   constexpr int64_t kBf16 = 2;
-  const int64_t row_bytes = RoundUp(kBf16 * (RoundUp(kv_rank, 64) + config.qk_rope_head_dim), 16);
-  const int64_t alpha_bytes = 4 * config.num_alphas();
+  const BlockLayout layout = BlockLayout::Make(config.num_layers, kv_rank, config.qk_rope_head_dim,
+                                               config.num_alphas(), format);
   const int64_t expanded_units =
       config.num_kv_groups *
       (config.qk_nope_head_dim + config.qk_rope_head_dim + config.v_head_dim);
   CacheCost cost;
-  cost.bytes_per_token = config.num_layers * (row_bytes + alpha_bytes);
-  cost.bytes_per_block = RoundUp(cost.bytes_per_token * kBlockTokens, kGranuleBytes);
+  cost.bytes_per_token = layout.bytes_per_token;
+  cost.bytes_per_block = layout.block_bytes;
   cost.expanded_per_token = config.num_layers * kBf16 * expanded_units;
   return cost;
 }
 
-int64_t ContextThatFits(const ModelConfig& config, int64_t kv_rank, int64_t cache_bytes) {
-  const PageShape shape = CacheShapeOf(config);
+int64_t ContextThatFits(const ModelConfig& config, int64_t kv_rank, int64_t cache_bytes,
+                        CacheFormat format) {
+  const PageShape shape = CacheShapeOf(config, format);
   const int64_t num_pages = cache_bytes / shape.page_bytes();
   return num_pages * shape.blocks_per_page(shape.ClassOf(kv_rank)) * kBlockTokens;
 }
@@ -77,14 +77,21 @@ std::string InspectText(const Model& model, int64_t memory_bytes) {
       Text(report["active_parameters"]), " active)\nweights: ", model.weights.num_bytes, " bytes, ",
       Text(report["weight_format"]), "\n", group("bytes_by_dtype"), group("geometry"),
       group("rope"), group("experts"));
-  absl::StrAppend(&text, "cache (bf16)\n", CacheText(model.config, model.config.kv_lora_rank));
+  const auto cache_text = [&](const std::vector<int64_t>& ranks) {
+    for (const CacheFormat format : {CacheFormat::kBf16, CacheFormat::kInt8}) {
+      absl::StrAppend(&text, "cache (", format == CacheFormat::kBf16 ? "bf16" : "int8", ")\n");
+      for (const int64_t rank : ranks) {
+        absl::StrAppend(&text, CacheText(model.config, rank, format));
+      }
+    }
+  };
+  cache_text({model.config.kv_lora_rank});
   if (model.config.elastic.has_value()) {
     const ElasticConfig& elastic = *model.config.elastic;
     absl::StrAppend(&text, "elastic (", elastic.continuous ? "any rank" : "listed ranks",
                     elastic.mlp_follows ? ", MLP follows" : "",
                     ")\n  q ranks: ", absl::StrJoin(elastic.q_lora_ranks, ", "), "\n");
-    for (const int64_t rank : elastic.kv_lora_ranks)
-      absl::StrAppend(&text, CacheText(model.config, rank));
+    cache_text(elastic.kv_lora_ranks);
   }
   absl::StrAppend(&text, group("memory"));
   for (const std::string& note : model.notes) absl::StrAppend(&text, "note: ", note, "\n");

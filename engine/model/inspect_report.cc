@@ -89,9 +89,9 @@ Json Experts(const MoeConfig& moe) {
           {"num_dense_layers", moe.num_dense_layers}};
 }
 
-Json Cache(const ModelConfig& config, int64_t kv_rank) {
-  const CacheCost cost = CacheCostOf(config, kv_rank);
-  const PageShape shape = CacheShapeOf(config);
+Json Cache(const ModelConfig& config, int64_t kv_rank, CacheFormat format = CacheFormat::kBf16) {
+  const CacheCost cost = CacheCostOf(config, kv_rank, format);
+  const PageShape shape = CacheShapeOf(config, format);
   Json cache = {{"kv_rank", kv_rank},
                 {"bytes_per_token", cost.bytes_per_token},
                 {"expanded_bytes_per_token", cost.expanded_per_token},
@@ -99,7 +99,8 @@ Json Cache(const ModelConfig& config, int64_t kv_rank) {
                 {"bytes_per_page", shape.page_bytes()},
                 {"blocks_per_page", shape.blocks_per_page(shape.ClassOf(kv_rank))}};
   for (const int64_t gib : kMemoryGiB) {
-    cache[absl::StrCat("tokens_in_", gib, "_gib")] = ContextThatFits(config, kv_rank, gib * kGiB);
+    cache[absl::StrCat("tokens_in_", gib, "_gib")] =
+        ContextThatFits(config, kv_rank, gib * kGiB, format);
   }
   return cache;
 }
@@ -152,7 +153,8 @@ Json InspectReport(const Model& model, int64_t memory_bytes) {
                  {"bytes_by_dtype", model.weights.bytes_by_dtype},
                  {"geometry", Geometry(config)},
                  {"rope", Rope(config)},
-                 {"cache", Cache(config, config.kv_lora_rank)}};
+                 {"cache", Cache(config, config.kv_lora_rank)},
+                 {"cache_int8", Cache(config, config.kv_lora_rank, CacheFormat::kInt8)}};
   if (config.moe.has_value()) report["experts"] = Experts(*config.moe);
   if (config.elastic.has_value()) {
     Json& elastic = report["elastic"];
@@ -162,6 +164,7 @@ Json InspectReport(const Model& model, int64_t memory_bytes) {
                {"mlp_follows", config.elastic->mlp_follows}};
     for (const int64_t rank : config.elastic->kv_lora_ranks) {
       elastic["cache"].push_back(Cache(config, rank));
+      elastic["cache_int8"].push_back(Cache(config, rank, CacheFormat::kInt8));
     }
   }
   if (memory_bytes > 0) report["memory"] = Memory(model, memory_bytes);

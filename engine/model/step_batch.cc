@@ -61,6 +61,9 @@ void StepBatch::Slots(const WidthGroup& group, const BlockLayout& layout, int64_
     slot.alphas = layout.num_alphas == 0 ? nullptr
                                          : reinterpret_cast<float*>(blocks[row] + offsets.alphas) +
                                                block_offsets[row] * layout.num_alphas;
+    slot.scale = layout.format == CacheFormat::kBf16
+                     ? nullptr
+                     : reinterpret_cast<float*>(blocks[row] + offsets.scales) + block_offsets[row];
     ++row;
   }
 }

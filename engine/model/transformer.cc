@@ -43,6 +43,7 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights, cons
       keys_(max_rows, config.num_alphas() * config.qk_nope_head_dim),
       alphas_(max_rows, config.num_alphas()),
       rope_norms_(max_rows * config.num_alphas(), 1),
+      scales_(layout.format == CacheFormat::kInt8 ? max_rows : 0, 1),
       q_absorbed_(max_rows * config.num_heads, layout.row_latent + config.qk_rope_head_dim),
       z_(max_rows * config.num_heads, layout.row_latent),
       heads_(max_rows, config.num_heads * config.v_head_dim),

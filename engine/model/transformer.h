@@ -28,7 +28,7 @@ enum class Determinism : uint8_t { kStrict, kRelaxed };
 // their products, and the bits of a row do not depend on the widths of others.
 class Transformer {
  public:
-  // layout: of the blocks at full width. max_rows: the most tokens of one step.
+  // layout: of the blocks at full width, and their format. max_rows: the most tokens of one step.
   Transformer(const ModelConfig& config, const Weights& weights, const Context& context,
               const BlockLayout& layout, int64_t max_rows,
               Determinism determinism = Determinism::kStrict);
@@ -84,8 +84,9 @@ class Transformer {
   // u and k of W_DKV h, at rank c.cols; the rotary rows follow those of the full rank.
   void ProjectLatents(const LayerWeights& w, MatrixView<const float> h, MatrixView<float> c,
                       MatrixView<float> k);
-  void KeyScalars(const LayerWeights& w, MatrixView<const float> c, MatrixView<const float> k_rope,
-                  MatrixView<float> alphas);
+  // c: as the cache will hold it; scales: of its rows, or null.
+  void KeyScalars(const LayerWeights& w, MatrixView<const float> c, const float* scales,
+                  MatrixView<const float> k_rope, MatrixView<float> alphas);
   void AbsorbQuery(const LayerWeights& w, int64_t rank, int64_t row_latent,
                    MatrixView<const float> q, MatrixView<float> absorbed);
   // The dense MLP, each group with its own share of the units.
@@ -106,6 +107,7 @@ class Transformer {
   Buffer q_a_, q_;                     // [T, r_q], [T, H(d_n+d_r)]
   Buffer kv_a_;                        // [T, r + d_r]
   Buffer keys_, alphas_, rope_norms_;  // [T, G·d_n], [T, G], [T·G, 1]
+  Buffer scales_;                      // [T, 1], int8 alone
   Buffer q_absorbed_, z_;              // [T·H, r_w + d_r], [T·H, r_w]; a group in use at a time
   Buffer heads_;                       // [T, H·d_v]
   Buffer gate_, up_;                   // [T, units]

@@ -189,8 +189,9 @@ absl::StatusOr<std::vector<Width>> WidthsOf(const ModelConfig& config,
 // Room for the largest need of any depth and width.
 absl::StatusOr<std::unique_ptr<BlockPool>> MakePool(const ModelConfig& config,
                                                     const BenchCommand& command,
-                                                    const std::vector<Width>& widths) {
-  const PageShape shape = CacheShapeOf(config);
+                                                    const std::vector<Width>& widths,
+                                                    CacheFormat format) {
+  const PageShape shape = CacheShapeOf(config, format);
   int64_t pages = 1;
   for (const int64_t depth : command.depths) {
     const CacheNeed need = NeedOf(WorksAt(command, depth, config.full_width()));
@@ -218,7 +219,7 @@ absl::Status RunBench(const Model& model, const std::string& model_name, const O
                       const BenchCommand& command) {
   const auto widths = WidthsOf(model.config, command.widths);
   if (!widths.ok()) return widths.status();
-  auto pool = MakePool(model.config, command, *widths);
+  auto pool = MakePool(model.config, command, *widths, CacheFormatOf(options));
   if (!pool.ok()) return pool.status();
   std::vector<int64_t> thread_counts = command.thread_counts;
   if (thread_counts.empty()) thread_counts.push_back(NumThreads(options));
@@ -228,6 +229,7 @@ absl::Status RunBench(const Model& model, const std::string& model_name, const O
   if (const WeightCopies format = model.weights.format; format != WeightCopies::kNone) {
     report.build += fmt::format(", {} weights", Name(format));
   }
+  if (CacheFormatOf(options) == CacheFormat::kInt8) report.build += ", int8 cache";
   report.model = model_name;
   report.synthetic_cache = command.synthetic_cache;
   LoadProgressBar bar("bench", STDERR_FILENO);

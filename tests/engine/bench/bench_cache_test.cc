@@ -111,4 +111,27 @@ TEST_CASE("random latents fill all of a row and nothing past the width") {
   CHECK(std::memcmp(pool->Block(a), pool->Block(b), static_cast<size_t>(layout.block_bytes)) != 0);
 }
 
+TEST_CASE("random latents of an int8 cache are of the same size") {
+  const BlockLayout layout =
+      BlockLayout::Make(kLayers, kLatent, kRope, kGroups, CacheFormat::kInt8);
+  const auto pool = *BlockPool::Create(layout, 1, {.poison = true, .may_allocate = {}});
+  const uint32_t block = *pool->Allocate();
+  const int64_t width = GENERATE(1, 37, 70);
+  SynthesizeBlock(pool->Block(block), layout, width, 5);
+  for (int64_t layer = 0; layer < kLayers; ++layer) {
+    const auto* scales =
+        reinterpret_cast<const float*>(pool->Block(block) + layout.layer(layer).scales);
+    for (int64_t t = 0; t < kBlockTokens; ++t) {
+      const auto* c = reinterpret_cast<const int8_t*>(pool->Row(block, layer, t));
+      for (int64_t j = 0; j < layout.row_latent; ++j) {
+        const float size = std::abs(c[j] * scales[t]);
+        REQUIRE((j < width ? size > 0.49f && size < 1 : c[j] == 0));
+      }
+      const auto* rope = reinterpret_cast<const bf16*>(c + layout.row_latent);
+      for (int64_t j = 0; j < kRope; ++j) REQUIRE(std::abs(ToFloat(rope[j])) >= 0.5f);
+      for (int64_t g = 0; g < kGroups; ++g) REQUIRE(pool->Alphas(block, layer, t)[g] >= 1);
+    }
+  }
+}
+
 }  // namespace latentd

@@ -50,6 +50,24 @@ TEST_CASE("cache bytes follow the layout of a block", "[inspect]") {
   CHECK(CacheCostOf(Dims(1, 1, 0, KeyNorm::kUnified), 64).bytes_per_block == 33 * 256);
 }
 
+TEST_CASE("an int8 cache costs what its layout says", "[inspect]") {
+  ModelConfig dims = Dims(61, 128, 64, KeyNorm::kNone);
+  dims.kv_lora_rank = 512;
+  const CacheCost v3 = CacheCostOf(dims, 512, CacheFormat::kInt8);
+  CHECK(v3.bytes_per_token == 61 * 644);
+  CHECK(v3.bytes_per_block == 61 * 644 * 64);
+  CHECK(v3.expanded_per_token == 61 * 128 * 320 * 2);
+  CHECK(ContextThatFits(dims, 512, int64_t{1} << 30, CacheFormat::kInt8) ==
+        (int64_t{1} << 30) / (61 * 644 * 64) * 64);
+  // α stays fp32: narrow blocks shrink less than the full one, and fewer fit a page.
+  dims = Dims(12, 4, 64, KeyNorm::kBlockwise);
+  dims.kv_lora_rank = 512;
+  dims.elastic = ElasticConfig{{}, {128, 512}, false, true};
+  const int64_t page_bytes = int64_t{16} * 12 * 64 * (644 + 16);
+  CHECK(ContextThatFits(dims, 512, page_bytes, CacheFormat::kInt8) == 16 * 64);
+  CHECK(ContextThatFits(dims, 128, page_bytes, CacheFormat::kInt8) == 660 * 16 / 276 * 64);
+}
+
 TEST_CASE("narrow widths fit more tokens: a page is 16 blocks at full width", "[inspect]") {
   ModelConfig dims = Dims(12, 4, 64, KeyNorm::kBlockwise);
   dims.kv_lora_rank = 512;
@@ -93,11 +111,17 @@ TEST_CASE("the report states exact numbers", "[inspect]") {
   CHECK(report["cache"]["tokens_in_8_gib"] == (int64_t{8} << 30) / (2 * 152 * 64) * 64);
   CHECK(report["elastic"]["kv_ranks"] == nlohmann::json({8, 16}));
   CHECK(report["elastic"]["cache"].size() == 2);
+  // A byte for each of the 64 lanes, 4 · 2 for kR: 72 → 80 bytes, 2 alphas and a scale.
+  CHECK(report["cache_int8"]["bytes_per_token"] == 2 * (80 + 8 + 4));
+  CHECK(report["elastic"]["cache_int8"][0]["bytes_per_token"] == 2 * (80 + 8 + 4));
   CHECK_FALSE(report.contains("experts"));
 
   const std::string text = InspectText(*loaded);
   CHECK_THAT(text, Catch::Contains("parameters: " + std::to_string(elements) + " ("));
-  CHECK_THAT(text, Catch::Contains("kv rank 16: 304 bytes per token (keys and values: 144)"));
+  CHECK_THAT(text, Catch::Contains(
+                       "cache (bf16)\n  kv rank 16: 304 bytes per token (keys and values: 144)"));
+  CHECK_THAT(text, Catch::Contains(
+                       "cache (int8)\n  kv rank 16: 184 bytes per token (keys and values: 144)"));
   CHECK_THAT(text, Catch::Contains("q ranks: 6, 12"));
 }
 

@@ -43,11 +43,11 @@ inline std::vector<uint32_t> Tokens(size_t count, uint32_t seed) {
 
 struct Runner {
   Runner(const RandomModel& model, int threads, CpuPath path = BestCpuPath(),
-         Determinism determinism = Determinism::kStrict)
+         Determinism determinism = Determinism::kStrict, CacheFormat cache = CacheFormat::kBf16)
       : pool(threads), context{path, &pool} {
     const ModelConfig& c = model.config;
     const BlockLayout layout =
-        BlockLayout::Make(c.num_layers, c.kv_lora_rank, c.qk_rope_head_dim, c.num_alphas());
+        BlockLayout::Make(c.num_layers, c.kv_lora_rank, c.qk_rope_head_dim, c.num_alphas(), cache);
     blocks = *BlockPool::Create(layout, 32, {.poison = true, .may_allocate = {}});
     executor = std::make_unique<ModelExecutor>(c, model.weights, context, layout, blocks->base(),
                                                512, determinism);
@@ -96,8 +96,9 @@ struct Runner {
 inline std::vector<std::vector<float>> RunWhole(const RandomModel& model,
                                                 const std::vector<uint32_t>& ids, Width width = {},
                                                 CpuPath path = BestCpuPath(),
-                                                Determinism determinism = Determinism::kStrict) {
-  Runner runner(model, 1, path, determinism);
+                                                Determinism determinism = Determinism::kStrict,
+                                                CacheFormat cache = CacheFormat::kBf16) {
+  Runner runner(model, 1, path, determinism, cache);
   auto s = runner.NewSequence(ids, width);
   runner.Step({{&s, static_cast<int64_t>(ids.size())}});
   return s.logits;

@@ -10,8 +10,13 @@ namespace {
 
 using Vec = NaiveVec;
 
-void Round(Vec& x) {
-  for (double& v : x) v = static_cast<double>(RoundToBf16(static_cast<float>(v)));
+void Store(CacheFormat cache, Vec& c) {
+  double largest = 0;
+  for (double v : c) largest = std::max(largest, std::abs(v));
+  for (double& v : c) {
+    v = cache == CacheFormat::kInt8 ? std::nearbyint(v / largest * 127) * largest / 127
+                                    : static_cast<double>(RoundToBf16(static_cast<float>(v)));
+  }
 }
 
 Vec Query(const ModelConfig& config, const LayerWeights& w, const Vec& h) {
@@ -21,13 +26,13 @@ Vec Query(const ModelConfig& config, const LayerWeights& w, const Vec& h) {
 }
 
 NaiveInputs Project(const ModelConfig& config, const LayerWeights& w, const std::vector<Vec>& h,
-                    bool round_cache) {
+                    CacheFormat cache) {
   const int64_t r = config.kv_lora_rank;
   NaiveInputs inputs;
   for (const Vec& row : h) {
     const Vec kv = MatVec(w.kv_a_proj, row);
     Vec c = Norm(Part(kv, 0, r), w.kv_a_norm, static_cast<double>(config.latent_norm_eps));
-    if (round_cache) Round(c);
+    Store(cache, c);
     inputs.c.push_back(c);
     inputs.k.push_back(Part(kv, r, config.qk_rope_head_dim));
     Vec q = Query(config, w, row);
@@ -49,7 +54,7 @@ Vec Mlp(const MlpWeights& mlp, const Vec& h) {
 }  // namespace
 
 NaiveResult NaiveForward(const ModelConfig& config, const Weights& weights,
-                         const std::vector<uint32_t>& ids, bool round_cache,
+                         const std::vector<uint32_t>& ids, CacheFormat cache,
                          const NaiveAttention& attention) {
   std::vector<Vec> x;
   for (uint32_t id : ids) {
@@ -68,7 +73,7 @@ NaiveResult NaiveForward(const ModelConfig& config, const Weights& weights,
   for (const LayerWeights& w : weights.layers) {
     std::vector<Vec> h;
     for (const Vec& row : x) h.push_back(Norm(row, w.input_norm, eps));
-    const NaiveAttended attended = attention(config, w, Project(config, w, h, round_cache));
+    const NaiveAttended attended = attention(config, w, Project(config, w, h, cache));
     for (const Vec& scores : attended.scores) {
       for (double v : scores) result.largest_score = std::max(result.largest_score, std::abs(v));
     }

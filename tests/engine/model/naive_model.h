@@ -9,6 +9,7 @@
 
 #include "engine/model/config.h"
 #include "engine/model/weights.h"
+#include "kernels/core/cache_format.h"
 #include "tests/engine/model/naive_attention.h"
 
 namespace latentd {
@@ -21,9 +22,9 @@ struct NaiveResult {
 using NaiveAttention =
     std::function<NaiveAttended(const ModelConfig&, const LayerWeights&, const NaiveInputs&)>;
 
-// Weights must be F32. When round_cache is set, c passes through bf16, as it does in the cache.
+// Weights must be F32. c passes through the format of the cache.
 NaiveResult NaiveForward(const ModelConfig& config, const Weights& weights,
-                         const std::vector<uint32_t>& ids, bool round_cache,
+                         const std::vector<uint32_t>& ids, CacheFormat cache,
                          const NaiveAttention& attention = NaiveExpanded);
 
 }  // namespace latentd

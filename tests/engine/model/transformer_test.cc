@@ -3,55 +3,12 @@
 #include <catch2/catch.hpp>
 #include <cmath>
 #include <cstring>
-#include <sstream>
 
+#include "tests/engine/model/compare_logits.h"
 #include "tests/engine/model/model_runner.h"
 #include "tests/engine/model/naive_model.h"
 
 namespace latentd {
-namespace {
-
-// The worst logit of a run in units of what it may differ by from the oracle, and where it is.
-//
-// Beyond fp32 sums (2^-24 a term, nothing here) the engine rounds three things to bf16, relative
-// u = 2^-8 at most and 2^-9 in the root mean square: the absorbed query and the rotary key, either
-// of which moves a score s by u·|s|, hence a probability by 2·u·S relative, S the largest score;
-// and the probability itself. Every layer passes this on through norms that keep relative size, so
-// that logits differ by at most layers·(4S + 1)·u of the largest. Errors of both signs meet in
-// every sum, so the root mean square counts.
-struct Difference {
-  double worst = 0;  // 1: as much as is allowed
-  std::string where;
-};
-
-//
-// The expanded route rounds queries and keys (4S again), probabilities and values: 2u.
-Difference Compare(const NaiveResult& truth, const std::vector<std::vector<float>>& got,
-                   int64_t layers, Determinism determinism = Determinism::kStrict) {
-  const double outside_scores = determinism == Determinism::kStrict ? 1 : 2;
-  double largest = 0;
-  for (const auto& row : truth.logits) {
-    for (double v : row) largest = std::max(largest, std::abs(v));
-  }
-  const double bound = static_cast<double>(layers) * (4 * truth.largest_score + outside_scores) *
-                       std::ldexp(1, -9) * largest;
-  REQUIRE(got.size() == truth.logits.size());
-  Difference out;
-  for (size_t t = 0; t < got.size(); ++t) {
-    for (size_t v = 0; v < got[t].size(); ++v) {
-      const double error = std::abs(static_cast<double>(got[t][v]) - truth.logits[t][v]);
-      if (error / bound <= out.worst) continue;
-      out.worst = std::isnan(error) ? HUGE_VAL : error / bound;
-      std::ostringstream where;
-      where << "token " << t << " logit " << v << ": " << got[t][v] << " against "
-            << truth.logits[t][v] << ", bound " << bound;
-      out.where = where.str();
-    }
-  }
-  return out;
-}
-
-}  // namespace
 
 TEST_CASE("every kind of layer equals the plain model in double precision") {
   uint32_t seed = 1;
@@ -72,7 +29,7 @@ TEST_CASE("every kind of layer equals the plain model in double precision") {
             CAPTURE(static_cast<int>(norm), groups, rope_dim, before, interleaved, seed);
             const RandomModel model = MakeRandomModel(config, seed++);
             const std::vector<uint32_t> ids = Tokens(70, seed);
-            const NaiveResult truth = NaiveForward(config, model.weights, ids, true);
+            const NaiveResult truth = NaiveForward(config, model.weights, ids, CacheFormat::kBf16);
             for (CpuPath path : {CpuPath::kScalar, BestCpuPath()}) {
               const Difference difference =
                   Compare(truth, RunWhole(model, ids, {}, path), config.num_layers);
@@ -100,7 +57,7 @@ TEST_CASE("relaxed: long chunks take the expanded route, with the same answers w
         CAPTURE(static_cast<int>(norm), groups, rope_dim);
         const RandomModel model = MakeRandomModel(config, seed++);
         const std::vector<uint32_t> ids = Tokens(200, seed), other = Tokens(90, seed + 1);
-        const NaiveResult truth = NaiveForward(config, model.weights, ids, true);
+        const NaiveResult truth = NaiveForward(config, model.weights, ids, CacheFormat::kBf16);
         const auto strict = RunWhole(model, ids);
         for (CpuPath path : {CpuPath::kScalar, BestCpuPath()}) {
           // A neighbour that decodes, a long chunk, another neighbour, then a long chunk again.
@@ -148,7 +105,7 @@ TEST_CASE("a faulty key norm would be seen in the logits") {
       const auto fault = static_cast<AbsorbedFault>(i);
       if (i != 0 && !Matters(fault, config)) continue;
       const NaiveResult oracle =
-          NaiveForward(config, model.weights, ids, true,
+          NaiveForward(config, model.weights, ids, CacheFormat::kBf16,
                        [&](const ModelConfig& c, const LayerWeights& w, const NaiveInputs& inputs) {
                          return NaiveAbsorbed(c, w, inputs, fault);
                        });
@@ -203,7 +160,7 @@ TEST_CASE("scaled queries, embeddings and branches equal the plain model") {
   const ModelConfig config = ScaledGeometry();
   const RandomModel model = MakeRandomModel(config, 21);
   const std::vector<uint32_t> ids = Tokens(90, 22);
-  const NaiveResult truth = NaiveForward(config, model.weights, ids, true);
+  const NaiveResult truth = NaiveForward(config, model.weights, ids, CacheFormat::kBf16);
   const Difference difference = Compare(truth, RunWhole(model, ids), config.num_layers);
   INFO(difference.where);
   CHECK(difference.worst <= 1);
