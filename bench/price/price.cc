@@ -16,11 +16,11 @@ double Median(std::vector<double> values) {
 
 }  // namespace
 
-Price ComparePrice(ModelExecutor* base, ModelExecutor* other, const BenchCache& cache,
-                   int64_t step_tokens, const BenchWork& work, int64_t rounds) {
-  const auto seconds_of = [&](ModelExecutor* executor) {
+Price ComparePrice(const std::function<void()>& base, const std::function<void()>& other,
+                   int64_t rounds) {
+  const auto seconds_of = [](const std::function<void()>& run) {
     const std::clock_t begin = std::clock();
-    RunWork(executor, cache, step_tokens, work);
+    run();
     return static_cast<double>(std::clock() - begin) / CLOCKS_PER_SEC;
   };
   std::vector<double> base_seconds, other_seconds, ratios;
@@ -38,6 +38,12 @@ Price ComparePrice(ModelExecutor* base, ModelExecutor* other, const BenchCache& 
   std::sort(ratios.begin(), ratios.end());
   return {1e3 * Median(base_seconds), 1e3 * Median(other_seconds), Median(ratios), ratios.front(),
           ratios.back()};
+}
+
+Price ComparePrice(ModelExecutor* base, ModelExecutor* other, const BenchCache& cache,
+                   int64_t step_tokens, const BenchWork& work, int64_t rounds) {
+  return ComparePrice([&] { RunWork(base, cache, step_tokens, work); },
+                      [&] { RunWork(other, cache, step_tokens, work); }, rounds);
 }
 
 std::vector<int64_t> Numbers(const char* text) {

@@ -179,6 +179,10 @@ AttentionTile Attention::TileAt(const RowBlock& block, int64_t position,
   if (next < prefetch_end) {
     tile.next = rows_at(next) + args_.layer.rows;
     tile.next_bytes = std::min(kBlockTokens, prefetch_end - next) * tile.row_bytes;
+    if (args_.layer.format == CacheFormat::kInt8) {  // four lines, needed before any row
+      const std::byte* scales = rows_at(next) + args_.layer.scales;
+      for (int i = 0; i < 256; i += 64) __builtin_prefetch(scales + i);
+    }
   }
   return tile;
 }

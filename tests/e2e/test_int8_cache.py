@@ -28,7 +28,7 @@ def latents(running):
     calls = Rpc(running)
     model = calls.call("GetModel", calls.message("GetModelRequest", model=running.model))
     with urllib.request.urlopen(f"{running.url}/metrics", timeout=30) as answer:
-        dtype = re.search(r"cache_dtype=(\w+)", answer.read().decode())[1]
+        dtype = re.search(r"cache_dtype="(\w+), answer.read().decode())[1]
     return model.cache_bytes_per_token, dtype
 
 
