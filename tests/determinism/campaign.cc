@@ -1,4 +1,4 @@
-// The full product of batch, chunk, threads, pressure and reuse, or an evenly spread part of it:
+// The full product of batch, chunk, threads, pressure and widths, or an evenly spread part of it:
 //   latentd_determinism_campaign [PART OF [MINUTES]]     the PART-th of OF equal parts; 0 1 is all
 // Prints progress to stderr, every difference, and a summary; exits 1 when there was a difference.
 // With MINUTES it begins no further setting after that time; the summary says how many there were.

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <numeric>
+#include <utility>
 
 #include "kernels/core/context.h"
 
@@ -93,23 +94,34 @@ std::vector<Setting> AllPairs() {
 }
 
 namespace {
-constexpr AxisId kProductAxes[] = {AxisId::kBatch, AxisId::kChunk, AxisId::kThreads,
-                                   AxisId::kPressure, AxisId::kReuse};
+
+// In the product: the axes of the promise that the engine sees. Three threads on the pairs only.
+std::vector<std::pair<AxisId, const std::vector<int64_t>*>> ProductAxes() {
+  const auto axis = [](AxisId id) -> const Axis& { return Axes()[static_cast<size_t>(id)]; };
+  return {{AxisId::kBatch, &axis(AxisId::kBatch).values},
+          {AxisId::kChunk, &axis(AxisId::kChunk).values},
+          {AxisId::kThreads, &axis(AxisId::kThreads).reduced},
+          {AxisId::kPressure, &axis(AxisId::kPressure).values},
+          {AxisId::kWidths, &axis(AxisId::kWidths).values}};
 }
+
+}  // namespace
 
 uint64_t ProductSize() {
   uint64_t size = 1;
-  for (AxisId axis : kProductAxes) size *= Axes()[static_cast<size_t>(axis)].values.size();
+  for (const auto& [id, values] : ProductAxes()) size *= values->size();
   return size;
 }
 
 Setting ProductSetting(uint64_t index) {
   Setting setting = UsualSetting();
-  for (AxisId axis : kProductAxes) {
-    const std::vector<int64_t>& values = Axes()[static_cast<size_t>(axis)].values;
-    setting.values[static_cast<size_t>(axis)] = values[index % values.size()];
-    index /= values.size();
+  for (const auto& [id, values] : ProductAxes()) {
+    setting.values[static_cast<size_t>(id)] = (*values)[index % values->size()];
+    index /= values->size();
   }
+  // Both meet every value of every other axis.
+  setting.values[static_cast<size_t>(AxisId::kReuse)] =
+      (setting.at(AxisId::kBatch) + setting.at(AxisId::kChunk)) % 2;
   return setting;
 }
 

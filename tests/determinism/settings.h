@@ -51,7 +51,8 @@ Setting UsualSetting();
 std::vector<Setting> EveryValueOnce();
 std::vector<Setting> AllPairs();  // of the reduced values
 Setting RandomSetting(std::mt19937_64& random);
-// The product of all values of batch, chunk, threads, pressure and reuse, others as usual.
+// The product of all values of batch, chunk, threads (1, 2), pressure and mixed widths; prefix
+// reuse every other time, the rest as usual.
 uint64_t ProductSize();
 Setting ProductSetting(uint64_t index);
 
