@@ -21,9 +21,10 @@ LOSS = re.compile(r".*(?:Potential Performance Loss|setmaxnreg ignored).*")
 
 
 def short_name(symbol):
-    """MlaDecodeKernel<8> of its mangled symbol."""
+    """MlaDecodeKernel<8> of its mangled symbol, without namespaces and spaces."""
     plain = subprocess.run(["c++filt", symbol], capture_output=True, text=True, check=True).stdout
-    return re.search(r"(\w+(?:<[^()]*>)?)\(", plain).group(1)
+    name = re.search(r"(\w+(?:<[^()]*>)?)\(", plain).group(1)
+    return re.sub(r"latentd::(cuda::)?|\s", "", name)
 
 
 def read_reports(build):
