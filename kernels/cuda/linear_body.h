@@ -1,0 +1,99 @@
+// Linear and LinearTransposed: a block for each tile of 32 × 64 outputs.
+#pragma once
+
+#include "kernels/cuda/tile_product.h"
+#include "kernels/linear.h"
+
+namespace latentd::cuda {
+
+// A tile moves 4·32 + 2·64 bytes (bf16) through shared memory per 4096 FLOP of a k: far from the
+// matrix units' rate, and at a few rows far from the memory's. Plain on purpose: what it promises
+// is its order.
+template <typename T>
+struct LinearBody {
+  static constexpr int kThreads = kProductThreads;
+  using Shared = ProductTile;
+  using Thread = ProductSums;
+
+  MatrixView<const float> x;
+  ProductWeights<T> w;
+  MatrixView<float> y;
+  const float* bias;
+  int64_t batch;
+  int64_t x_batch_stride;
+  int64_t y_batch_stride;
+  int64_t w_batch_stride;
+  int64_t w_batch_share;
+
+  LATENTD_HD int64_t RowTiles() const { return CeilDiv(x.rows, kProductRows); }
+  LATENTD_HD int64_t ColTiles() const { return CeilDiv(w.n, kProductCols); }
+  int64_t NumBlocks() const { return batch * ColTiles() * RowTiles(); }
+  // A load and a product for each step of K, then the write.
+  LATENTD_HD int NumPhases() const { return 2 * static_cast<int>(CeilDiv(w.k, kProductDepth)) + 1; }
+  LATENTD_HD void Run(int phase, int64_t block, int thread, Thread& own, Shared& shared) const {
+    const int64_t first_row = block % RowTiles() * kProductRows;
+    const int64_t first_col = block / RowTiles() % ColTiles() * kProductCols;
+    const int64_t b = block / (RowTiles() * ColTiles());
+    const int64_t first_k = int64_t{phase / 2} * kProductDepth;
+    if (phase == 0) ClearSums(own);
+    if (phase + 1 == NumPhases()) {
+      Write(b, first_row, first_col, thread, own);
+    } else if (phase % 2 == 0) {
+      Load(b, first_row, first_col, first_k, thread, shared);
+    } else {
+      Multiply(shared, StepDepth(w.k, first_k), thread, own);
+    }
+  }
+
+ private:
+  LATENTD_HD void Load(int64_t b, int64_t first_row, int64_t first_col, int64_t first_k, int thread,
+                       Shared& shared) const {
+    ProductWeights<T> weights = w;
+    weights.data += b / w_batch_share * w_batch_stride;
+    LoadWeights(weights, first_col, first_k, thread, shared);
+    const float* rows = x.data + b * x_batch_stride;
+    const auto element = [&](int row, int k) {
+      const bool inside = first_row + row < x.rows && first_k + k < w.k;
+      return inside ? RoundFor<T>(rows[(first_row + row) * x.ld + first_k + k]) : 0.0f;
+    };
+    LoadRows(element, thread, shared);
+  }
+  LATENTD_HD void Write(int64_t b, int64_t first_row, int64_t first_col, int thread,
+                        const Thread& own) const {
+    for (int i = 0; i < kRowsPerThread; ++i) {
+      const int64_t row = first_row + ThreadRow(thread, i);
+      for (int j = 0; j < kColsPerThread; ++j) {
+        const int64_t col = first_col + ThreadCol(thread, j);
+        if (row >= x.rows || col >= w.n) continue;
+        const float sum = own.at[i][j];
+        RowOf(y, row)[b * y_batch_stride + col] = bias == nullptr ? sum : sum + bias[col];
+      }
+    }
+  }
+};
+
+// run(body) with the body of Args' product: W of n × k, read transposed or not.
+template <typename Args, typename Run>
+void WithProduct(const Args& args, int64_t n, int64_t k, bool transposed, const float* bias,
+                 const Run& run) {
+  LATENTD_CHECK(args.x.cols == k && args.y.cols == n && args.y.rows == args.x.rows);
+  LATENTD_CHECK(args.x.ld >= k && args.y.ld >= n && args.w.ld >= args.w.cols);
+  LATENTD_CHECK(args.batch >= 0 && args.w_batch_share >= 1);
+  LATENTD_CHECK(args.w.data != nullptr || k == 0 || n == 0);
+  ForWeightType(args.w.dtype, [&](auto element) {
+    using T = decltype(element);
+    const ProductWeights<T> w = {static_cast<const T*>(args.w.data), n, k, args.w.ld, transposed};
+    run(LinearBody<T>{args.x, w, args.y, bias, args.batch, args.x_batch_stride, args.y_batch_stride,
+                      args.w_batch_stride, args.w_batch_share});
+  });
+}
+template <typename Run>
+void WithLinear(const LinearArgs& args, const Run& run) {
+  WithProduct(args, args.w.rows, args.w.cols, false, args.bias, run);
+}
+template <typename Run>
+void WithLinear(const LinearTransposedArgs& args, const Run& run) {
+  WithProduct(args, args.w.cols, args.w.rows, true, nullptr, run);
+}
+
+}  // namespace latentd::cuda

@@ -1,0 +1,54 @@
+// kernels/cuda/operators.h and latent_write.h, emulated: the bodies that the kernels run, in memory
+// of the host.
+#include "kernels/cuda/operators.h"
+
+#include "kernels/cuda/elementwise_body.h"
+#include "kernels/cuda/key_scalars_body.h"
+#include "kernels/cuda/latent_write.h"
+#include "kernels/cuda/linear_body.h"
+#include "kernels/cuda/norm_body.h"
+#include "kernels/cuda/router_body.h"
+#include "tests/kernels/cuda/emulated_grid.h"
+
+namespace latentd::cuda {
+namespace {
+
+constexpr auto kEmulate = [](const auto& body) { EmulateGrid(body); };
+
+}  // namespace
+
+void RmsNorm(CUstream_st*, MatrixView<const float> x, const float* weight, float epsilon,
+             MatrixView<float> y) {
+  EmulateGrid(MakeRmsNorm(x, weight, epsilon, y));
+}
+void Rope(CUstream_st*, MatrixView<float> x, MatrixView<const float> angles, int64_t rows_per_angle,
+          bool interleaved) {
+  EmulateGrid(MakeRope(x, angles, rows_per_angle, interleaved));
+}
+void Embedding(CUstream_st*, std::span<const uint32_t> ids, const WeightView& table,
+               MatrixView<float> out) {
+  WithEmbedding(ids, table, out, kEmulate);
+}
+void SiluMul(CUstream_st*, MatrixView<float> gate, MatrixView<const float> up) {
+  EmulateGrid(MakeSiluMul(gate, up));
+}
+void AddInPlace(CUstream_st*, MatrixView<float> x, MatrixView<const float> y, float scale) {
+  EmulateGrid(MakeAdd(x, y, scale));
+}
+void ScaleInPlace(CUstream_st*, MatrixView<float> x, float scale) {
+  EmulateGrid(MakeScale(x, scale));
+}
+void Linear(CUstream_st*, const LinearArgs& args) { WithLinear(args, kEmulate); }
+void LinearTransposed(CUstream_st*, const LinearTransposedArgs& args) {
+  WithLinear(args, kEmulate);
+}
+void RouteExperts(CUstream_st*, const RouterConfig& config, MatrixView<const float> logits,
+                  const float* bias, MatrixView<int32_t> experts, MatrixView<float> weights) {
+  EmulateGrid(MakeRouter(config, logits, bias, experts, weights));
+}
+void LatentWrite(CUstream_st*, const LatentWriteArgs& args) {
+  EmulateGrid(MakeLatentWrite(args));
+  if (args.key_norm != KeyNorm::kNone) WithKeyScalars(args, kEmulate);
+}
+
+}  // namespace latentd::cuda
