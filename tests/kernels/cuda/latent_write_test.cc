@@ -287,8 +287,8 @@ TEST_CASE("a token's slot has the same bits alone and in any batch") {
       Step alone = step;
       alone.tokens = 1;
       alone.projected.assign(step.Latent(t), step.Latent(t) + step.Ld());
-      alone.angles.assign(&step.angles[t * shape.rope_dim],
-                          &step.angles[t * shape.rope_dim] + shape.rope_dim);
+      const float* angles = step.angles.data() + t * shape.rope_dim;  // none where rope_dim is 0
+      alone.angles.assign(angles, angles + shape.rope_dim);
       alone.slots = {step.slots[t]};
       REQUIRE(step.slots[t] >= 0);
       const std::vector<std::byte> pool = Write(alone);
