@@ -41,10 +41,11 @@ void PackTile(const float* x, int64_t ld, int64_t count, int64_t k, void* tile) 
 // than these only ask for what is on its way.
 constexpr int64_t kFetchingTiles = 4;
 
-// One block of K for R rows and T tokens, y = or y += the block's sum. The last step may be
-// partial: its weights are copied beside zeros, since a load past a row's end could leave the
-// mapping. With kFetch the same elements of rows `ahead` elements further on move to the L2 cache.
-template <class Arch, int R, int T, bool kFetch>
+// One block of K for R rows and T tokens, y = or y += the block's sum. With kPartial the last step
+// is cut: its weights are copied beside zeros, since a load past a row's end could leave the
+// mapping. That code alone would keep the accumulators in memory, so it is left out where k is
+// whole. With kFetch the same elements of rows `ahead` elements further on move to the L2 cache.
+template <class Arch, int R, int T, bool kFetch, bool kPartial>
 inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, int64_t ahead,
                      const typename Arch::Packed* x, int64_t k, bool first, float* y,
                      int64_t y_ld) {
@@ -70,7 +71,7 @@ inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, int64_t ahead
       }
     }
   }
-  if (full < k) {
+  if constexpr (kPartial) {
     for (int r = 0; r < R; ++r) {
       typename Arch::Weight padded[Arch::kStep] = {};
       for (int64_t i = full; i < k; ++i) padded[i - full] = w[r * w_ld + i];
@@ -105,8 +106,11 @@ void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t 
     const auto* x = static_cast<const typename Arch::Packed*>(panel.x) + t * padded_k + k0 * tokens;
     float* y = panel.y + t * panel.y_ld + row;
     const auto dot = [&]<int T>() {
+      const bool fetch = i < kFetchingTiles && !last;
       const auto block =
-          i < kFetchingTiles && !last ? DotBlock<Arch, R, T, true> : DotBlock<Arch, R, T, false>;
+          k % Arch::kStep != 0 ? DotBlock<Arch, R, T, false, true>
+          : fetch              ? DotBlock<Arch, R, T, true, false>
+                               : DotBlock<Arch, R, T, false, false>;
       block(w, panel.w_ld, R * panel.w_ld, x, k, k0 == 0, y, panel.y_ld);
     };
     // The T of `tokens`.
