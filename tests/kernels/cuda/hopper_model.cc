@@ -45,7 +45,7 @@ uint32_t OperandByte(uint64_t descriptor, Major major, int i, int k) {
 }
 
 void ModelWgmma(std::span<const std::byte> shared, uint64_t a, uint64_t b, Major b_major,
-                int num_columns, std::span<float> sums) {
+                int num_columns, std::span<float> sums, Major a_major) {
   LATENTD_CHECK(sums.size() == static_cast<size_t>(64 * num_columns));
   std::vector<float> b_rows(static_cast<size_t>(kDepth * num_columns));
   for (int k = 0; k < kDepth; ++k) {
@@ -58,7 +58,7 @@ void ModelWgmma(std::span<const std::byte> shared, uint64_t a, uint64_t b, Major
   for (int m = 0; m < 64; ++m) {
     std::fill(row.begin(), row.end(), 0.0f);
     for (int k = 0; k < kDepth; ++k) {
-      const float value = ReadBf16(shared, OperandByte(a, Major::kDepth, m, k));
+      const float value = ReadBf16(shared, OperandByte(a, a_major, m, k));
       const float* b_row = &b_rows[static_cast<size_t>(k * num_columns)];
       for (int n = 0; n < num_columns; ++n) row[static_cast<size_t>(n)] += value * b_row[n];
     }

@@ -18,9 +18,9 @@ enum class Major { kDepth, kOther };
 // A or the column of B, k the depth, 0…15.
 uint32_t OperandByte(uint64_t descriptor, Major major, int i, int k);
 
-// wgmma.mma_async m64nNk16, bf16, A K-major: sums[thread][N / 2] += A·B.
+// wgmma.mma_async m64nNk16, bf16: sums[thread][N / 2] += A·B.
 void ModelWgmma(std::span<const std::byte> shared, uint64_t a, uint64_t b, Major b_major,
-                int num_columns, std::span<float> sums);
+                int num_columns, std::span<float> sums, Major a_major = Major::kDepth);
 
 // cp.async.bulk.tensor of one box at `at` (innermost first), SWIZZLE_128B, zeros outside the
 // tensor. Aborts where the box would read outside `global`, or write outside `shared` or unaligned.

@@ -10,6 +10,9 @@
 
 namespace latentd::cuda {
 
+// Whether that is a device, where a suite can afford more.
+bool OnDevice();
+
 class Memory {
  public:
   Memory(const void* from, size_t bytes);

@@ -3,6 +3,8 @@
 
 namespace latentd::cuda {
 
+bool OnDevice() { return true; }
+
 struct Memory::State {
   explicit State(size_t bytes) : buffer(bytes) {}
   DeviceBuffer buffer;

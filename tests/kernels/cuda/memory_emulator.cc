@@ -4,6 +4,8 @@
 
 namespace latentd::cuda {
 
+bool OnDevice() { return false; }
+
 struct Memory::State {
   std::vector<std::byte> bytes;
 };

@@ -6,6 +6,7 @@
 #include "kernels/cuda/key_scalars_body.h"
 #include "kernels/cuda/latent_write.h"
 #include "kernels/cuda/linear_body.h"
+#include "kernels/cuda/matrix_linear.h"
 #include "kernels/cuda/norm_body.h"
 #include "kernels/cuda/router_body.h"
 #include "tests/kernels/cuda/emulated_grid.h"
@@ -14,6 +15,14 @@ namespace latentd::cuda {
 namespace {
 
 constexpr auto kEmulate = [](const auto& body) { EmulateGrid(body); };
+
+template <typename Args>
+void Multiply(CUstream_st* stream, const Args& args) {
+  if (!TakesMatrixUnits(args)) return WithLinear(args, kEmulate);
+  static bool is_large = false;  // machines of 132 processors and of one in turn
+  is_large = !is_large;
+  MatrixLinear(stream, args, PlanLinear(args, is_large ? 132 : 1));
+}
 
 }  // namespace
 
@@ -38,9 +47,9 @@ void AddInPlace(CUstream_st*, MatrixView<float> x, MatrixView<const float> y, fl
 void ScaleInPlace(CUstream_st*, MatrixView<float> x, float scale) {
   EmulateGrid(MakeScale(x, scale));
 }
-void Linear(CUstream_st*, const LinearArgs& args) { WithLinear(args, kEmulate); }
-void LinearTransposed(CUstream_st*, const LinearTransposedArgs& args) {
-  WithLinear(args, kEmulate);
+void Linear(CUstream_st* stream, const LinearArgs& args) { Multiply(stream, args); }
+void LinearTransposed(CUstream_st* stream, const LinearTransposedArgs& args) {
+  Multiply(stream, args);
 }
 void RouteExperts(CUstream_st*, const RouterConfig& config, MatrixView<const float> logits,
                   const float* bias, MatrixView<int32_t> experts, MatrixView<float> weights) {
