@@ -18,6 +18,10 @@ constexpr double kQuick_us = 50'000;  // of a one-token step
 // nearest to the truth. A large model, whose steps fill this time, keeps one.
 constexpr int kMaxSamples = 8;
 constexpr double kSampling_us = 200'000;  // of all samples of one kind
+// A token's share of the time of one alone, at least: nothing multiplies a thousand times while it
+// reads a weight. Less is noise, and could not be corrected later: any factor of nothing is
+// nothing.
+constexpr double kLeastShare = 1.0 / 1024;
 
 // Microseconds of a step that computes `count` tokens from `first_position` on. Every logical block
 // is the one physical block: the arithmetic is the same, and no more of the pool is touched.
@@ -60,7 +64,9 @@ CostModel MeasureCost(Executor* executor, BlockPool* pool, int64_t max_context, 
   const int64_t count = std::min(one < kQuick_us ? kManyTokens : kFewTokens, max_context);
   const double shallow = count > 1 ? time(0, count) : one;
   CostModel cost;
-  cost.token_us = count > 1 ? std::max(0.0, shallow - one) / static_cast<double>(count - 1) : one;
+  cost.token_us = count > 1 ? (shallow - one) / static_cast<double>(count - 1) : one;
+  cost.token_us = std::clamp(cost.token_us, one * kLeastShare, one);
+  cost.base_us = one - cost.token_us;
   const int64_t depth = std::min(kDepth, max_context - count);
   if (depth > 0) {
     const double deep = time(depth, count);

@@ -132,6 +132,8 @@ struct EngineStats {
   uint64_t tokens_capacity = 0, tokens_in_use = 0, tokens_reusable = 0;
   std::vector<ClassStats> blocks;  // widest class first
   uint64_t layers_done = 0;        // progress for liveness: moves while work exists
+  CostModel cost;                  // what steps are planned by now
+  double cost_factor = 1;          // its tokens and positions to what was measured at start
 };
 
 // Thread-safe. The destructor cancels what is left and joins the engine thread.

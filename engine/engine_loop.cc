@@ -117,6 +117,8 @@ void EngineLoop::PublishStats() {
   stats_.preemptions = scheduler.preemptions;
   stats_.prefix_queries = scheduler.prefix_queries;
   stats_.prefix_hits = scheduler.prefix_hits;
+  stats_.cost = scheduler.cost;
+  stats_.cost_factor = scheduler.cost_factor;
   stats_.pages_total = static_cast<uint64_t>(pool_->num_pages());
   stats_.pages_free = static_cast<uint64_t>(pool_->num_free_pages());
   stats_.bytes_per_page = static_cast<uint64_t>(pool_->shape().page_bytes());

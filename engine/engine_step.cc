@@ -12,11 +12,11 @@ void EngineLoop::RunStep(const StepPlan& plan) {
   BeginStep(plan, &report);
   const TimePoint begin = clock_->Now();
   executor_->Run(plan, sink_, &outcomes_);
+  const TimePoint end = clock_->Now();
   cancelled_.resize(outcomes_.size());
   std::transform(outcomes_.begin(), outcomes_.end(), cancelled_.begin(),
                  [](EntryOutcome outcome) { return outcome == EntryOutcome::kCancelled; });
-  scheduler_.Complete(cancelled_);
-  const TimePoint end = clock_->Now();
+  scheduler_.Complete(cancelled_, std::chrono::duration<double, std::micro>(end - begin).count());
   ++steps_;
   for (size_t i = 0; i < step_.size(); ++i) {
     if (!cancelled_[i]) Deliver(step_[i]);

@@ -25,13 +25,15 @@ int64_t MaxTokensWithin(const CostModel& cost, int64_t first_position, int64_t l
 int64_t StepBudget::Fit(int64_t first_position, int64_t num_tokens, int64_t min_tokens) const {
   if (seqs_ <= 0) return 0;
   const int64_t limit = std::min(num_tokens, tokens_);
-  return std::max(MaxTokensWithin(*cost_, first_position, limit, us_), std::min(limit, min_tokens));
+  return std::max(MaxTokensWithin(cost_, first_position, limit, us_), std::min(limit, min_tokens));
 }
 
 void StepBudget::Take(int64_t first_position, int64_t num_tokens) {
   --seqs_;
   tokens_ -= num_tokens;
-  us_ -= EstimateUs(*cost_, first_position, num_tokens);
+  const double us = EstimateUs(cost_, first_position, num_tokens);
+  us_ -= us;
+  taken_us_ += us;
 }
 
 }  // namespace latentd

@@ -12,6 +12,7 @@
 #include "cache/block_pool.h"
 #include "cache/prefix_index.h"
 #include "engine/scheduler/budget.h"
+#include "engine/scheduler/cost_tracker.h"
 #include "engine/scheduler/scheduler.h"
 #include "engine/scheduler/sequence.h"
 
@@ -87,8 +88,10 @@ struct Scheduler::Impl {
   bool decodes_left_out = false;   // of the last plan, for want of budget
   bool prefills_left_out = false;  // all of them, for want of slots
   SchedulerStats counters;         // only those that count up
+  CostTracker costs;
 
   StepPlan plan;
+  StepEstimate estimate;           // of plan
   std::vector<Sequence*> planned;  // of plan.entries
   bool in_flight = false;
   std::vector<std::unique_ptr<Sequence>>

@@ -15,12 +15,14 @@ const StepPlan& Scheduler::Plan(TimePoint now) {
   impl.plan.stalled.clear();
   impl.planned.clear();
   impl.explanation.clear();
-  StepBudget budget(impl.options);
+  StepBudget budget(impl.options, impl.costs.cost());
   impl.DropOverdue(now);
   impl.DropCancelled();
   impl.GrowRunning();
   impl.PlanDecodes(budget);
+  impl.estimate.decode_us = budget.taken_us();
   impl.PlanPrefills(budget);
+  impl.estimate.prefill_us = budget.taken_us() - impl.estimate.decode_us;
   impl.in_flight = !impl.plan.empty();
   return impl.plan;
 }
@@ -129,7 +131,8 @@ void Scheduler::Impl::AddEntry(Sequence& s, int64_t num_tokens, StepBudget& budg
   entry.width_q = s.spec.width_q;
   entry.width_kv = s.spec.width_kv;
   entry.cancelled = s.spec.cancelled;
-  Explain("sequence ", s.spec.id, ": ", num_tokens, " tokens at ", s.computed, " of ", s.known());
+  Explain("sequence ", s.spec.id, ": ", num_tokens, " tokens at ", s.computed, " of ", s.known(),
+          ", at ", costs.factor(), " times the measured cost");
 }
 
 }  // namespace latentd

@@ -42,7 +42,11 @@ void RemoveByRank(std::vector<Sequence*>& list, Sequence* s) {
 }
 
 Scheduler::Impl::Impl(const SchedulerOptions& options, BlockPool* pool)
-    : options(options), pool(pool), index(pool), context(ContextTokens(options, *pool)) {
+    : options(options),
+      pool(pool),
+      index(pool),
+      context(ContextTokens(options, *pool)),
+      costs(options.cost, options.step_us) {
   // With fewer tokens a step full of decodes would leave no room for the one prefill token.
   LATENTD_CHECK(options.max_num_seqs >= 1 && options.max_num_batched_tokens > options.max_num_seqs);
   LATENTD_CHECK(options.priority_aging_us >= 0 && options.stall_timeout_us >= 0);
@@ -105,7 +109,7 @@ absl::Status Scheduler::Add(SequenceSpec spec) {
   return absl::OkStatus();
 }
 
-void Scheduler::Complete(const std::vector<bool>& cancelled) {
+void Scheduler::Complete(const std::vector<bool>& cancelled, double took_us) {
   Impl& impl = *impl_;
   LATENTD_CHECK(cancelled.size() == impl.planned.size());
   impl.in_flight = false;
@@ -113,6 +117,9 @@ void Scheduler::Complete(const std::vector<bool>& cancelled) {
     impl.CompleteEntry(*impl.planned[i], impl.plan.entries[i].num_tokens(), cancelled[i]);
   }
   impl.planned.clear();
+  // What was cancelled may have been left out half-way.
+  const bool whole = std::find(cancelled.begin(), cancelled.end(), true) == cancelled.end();
+  if (whole && took_us > 0) impl.costs.Observe(impl.estimate, took_us);
   for (auto& s : impl.retired) impl.ReleaseBlocks(*s);
   impl.retired.clear();
 }
@@ -200,6 +207,8 @@ SchedulerStats Scheduler::stats() const {
   stats.waiting = static_cast<int64_t>(impl_->waiting.size());
   stats.paused = static_cast<int64_t>(impl_->stalls.size());
   stats.reusable_blocks = impl_->index.num_reusable();
+  stats.cost = impl_->costs.cost();
+  stats.cost_factor = impl_->costs.factor();
   return stats;
 }
 

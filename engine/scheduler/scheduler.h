@@ -20,22 +20,24 @@ namespace latentd {
 class BlockPool;
 class PrefixIndex;
 
-// Measured cost of computing one token at position p: token_us + position_us · p.
+// Measured cost of computing one token at position p: token_us + position_us · p. On top, base_us
+// for each step whatever it computes, to read the weights once: no part of a step's time budget.
 struct CostModel {
   double token_us = 0;
   double position_us = 0;
+  double base_us = 0;
 };
 
 struct SchedulerOptions {
   int64_t max_num_seqs = 64;  // sequences in one step
   // Tokens in one step; > max_num_seqs (start-up asks for 64 more).
   int64_t max_num_batched_tokens = 512;
-  int64_t step_us = 250'000;  // estimated time budget of a step
+  int64_t step_us = 250'000;  // estimated time budget of a step's tokens
   int64_t max_context = 0;    // tokens: min(model, --max-model-len); 0: what the pool holds
   int64_t max_waiting = 512;  // sequences that have not run yet
   int64_t priority_aging_us = 10'000'000;  // age that outweighs one priority level
   int64_t stall_timeout_us = 60'000'000;   // paused for so long: cancelled
-  CostModel cost;
+  CostModel cost;  // as measured at start; corrected by what Complete is told
   // Full width, then what to fall back to when the share of the pool in use reaches 80, 90 and 95
   // %. Empty: a sequence keeps the width that it came with.
   std::vector<std::pair<int64_t, int64_t>> width_ladder = {};  // (w_q, w_kv)
@@ -70,6 +72,8 @@ struct SchedulerStats {
   uint64_t preemptions = 0;
   uint64_t prefix_queries = 0, prefix_hits = 0;  // prompt tokens at first admission
   int64_t reusable_blocks = 0;  // kept prefixes no sequence uses; among the pool's allocated
+  CostModel cost;               // that the next plan goes by
+  double cost_factor = 1;       // its tokens and positions to those of SchedulerOptions
 };
 
 // Order: a sequence ranks by (arrival + priority · aging, then order of Add): FIFO within a
@@ -96,8 +100,9 @@ class Scheduler {
 
   // The step ran: entry i's tokens are computed, unless cancelled[i]: such a sequence is never
   // planned again and its blocks are free. Blocks freed while the step was in flight rejoin the
-  // pool now. Not needed (but allowed) after an empty plan.
-  void Complete(const std::vector<bool>& cancelled);
+  // pool now. Not needed (but allowed) after an empty plan. took_us: how long the step ran, which
+  // corrects the estimates of later ones (cost_tracker.h); 0: not measured.
+  void Complete(const std::vector<bool>& cancelled, double took_us = 0);
 
   // The token sampled after the last computed position; the next Plan may schedule it.
   // REQUIRES: the sequence is live, all its known tokens have been computed (a preemption since

@@ -41,6 +41,25 @@ TEST_CASE("the price of the first token is not that of one more") {
   const CostModel cost = executor.Measure(4096);
   CHECK(cost.token_us == 10);
   CHECK(cost.position_us == 1);
+  CHECK(cost.base_us == 500);
+}
+
+TEST_CASE(
+    "a token costs no more than a step of one, and never nothing: that could not be corrected") {
+  const auto measure = [](int disturbed) {
+    TimedExecutor executor;
+    executor.base_us = 1'023'000;
+    executor.token_us = 1'000;
+    executor.position_us = 0;
+    executor.noise = [disturbed](int step) { return step == disturbed ? 10'000'000 : 0; };
+    return executor.Measure(4096);
+  };
+  const CostModel cheap = measure(1);  // the step of one token
+  CHECK(cheap.token_us == 11'024'000 / 1024.0);
+  CHECK(cheap.base_us == 11'024'000 - cheap.token_us);
+  const CostModel dear = measure(2);  // the step of several
+  CHECK(dear.token_us == 1'024'000);
+  CHECK(dear.base_us == 0);
 }
 
 TEST_CASE("a disturbed sample is not believed when another is not") {
@@ -66,14 +85,16 @@ TEST_CASE("noise moves the price of a token little, unless measuring more would 
 
   TimedExecutor large;
   large.base_us = 60'000;
-  CHECK(large.Measure(4096).token_us == 10);
+  large.token_us = 1'000;
+  CHECK(large.Measure(4096).token_us == 1'000);
   CHECK(large.longest == 8);
 }
 
 TEST_CASE("a model whose steps are long is measured once a kind") {
   TimedExecutor executor;
   executor.base_us = 1'000'000;
-  CHECK(executor.Measure(4096).token_us == 10);
+  executor.token_us = 1'000;
+  CHECK(executor.Measure(4096).token_us == 1'000);
   CHECK(executor.num_steps == 4);  // the first touch, one token, several, several at depth
 }
 

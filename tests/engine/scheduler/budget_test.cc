@@ -32,15 +32,16 @@ TEST_CASE("time bends for the first token, sequences and tokens never") {
   options.max_num_batched_tokens = 10;
   options.step_us = 5;
   options.cost = {.token_us = 2, .position_us = 0};
-  StepBudget budget(options);
+  StepBudget budget(options, options.cost);
   CHECK(budget.Fit(0, 100, 0) == 2);
   budget.Take(0, 2);
+  CHECK(budget.taken_us() == 4);
   CHECK(budget.Fit(0, 100, 0) == 0);
   CHECK(budget.Fit(0, 100, 1) == 1);
   budget.Take(0, 1);
   CHECK(budget.Fit(0, 100, 1) == 0);  // both sequences are taken
 
-  StepBudget tokens(options);
+  StepBudget tokens(options, options.cost);
   tokens.Take(0, 10);
   CHECK(tokens.Fit(0, 1, 1) == 0);
 }

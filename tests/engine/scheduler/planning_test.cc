@@ -42,6 +42,34 @@ TEST_CASE("a deep chunk is shorter: time bounds a step") {
   while (h.scheduler.Contains(1)) CHECK(h.Step()[0].num_tokens >= 1);  // beyond 99, one at a time
 }
 
+TEST_CASE("steps that take longer than estimated shorten chunks, unless part was cancelled") {
+  SchedulerOptions options = Small();
+  options.cost = {.token_us = 10, .position_us = 0, .base_us = 20};
+  options.step_us = 400;
+  Harness h(64, options);
+  h.Add(1, 3000, 1);
+  h.scheduler.set_explain(true);
+  int64_t tokens = 0;
+  const auto step = [&](double slower, bool cancelled) {
+    tokens = h.Plan().at(0).num_tokens;
+    h.scheduler.Complete({cancelled}, slower * static_cast<double>(20 + 10 * tokens));
+  };
+  for (int i = 0; i < 20; ++i) step(3, false);
+  CHECK(tokens == 13);
+  CHECK(h.scheduler.stats().cost_factor == Approx(3));
+  CHECK(h.scheduler.stats().cost.token_us == Approx(30));
+  CHECK(h.scheduler.stats().cost.base_us == Approx(60));
+  h.Plan();
+  CHECK_THAT(h.scheduler.explanation().at(0), Contains("13 tokens at"));
+  CHECK_THAT(h.scheduler.explanation().at(0), Contains("at 3 times the measured cost"));
+  h.scheduler.Complete({true}, 1);
+  for (SequenceId id = 2; id < 12; ++id) {
+    h.Add(id, 100, 1);
+    step(0.1, true);
+  }
+  CHECK(h.scheduler.stats().cost_factor == Approx(3));
+}
+
 TEST_CASE("one prefill token always fits beside the decodes") {
   SchedulerOptions options = Small();
   options.cost = {.token_us = 100, .position_us = 0};
@@ -265,7 +293,8 @@ TEST_CASE("decisions are explained only when asked for") {
   h.Add(2, 190, 2);
   h.Step();
   REQUIRE(h.scheduler.explanation().size() == 2);
-  CHECK_THAT(h.scheduler.explanation()[0], Contains("sequence 1: 1 tokens at 70 of 71"));
+  CHECK_THAT(h.scheduler.explanation()[0],
+             Contains("sequence 1: 1 tokens at 70 of 71, at 1 times the measured cost"));
   CHECK_THAT(h.scheduler.explanation()[1], Contains("sequence 2: needs 3 blocks, 2 are free"));
 }
 

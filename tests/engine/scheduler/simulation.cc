@@ -1,6 +1,7 @@
 #include "tests/engine/scheduler/simulation.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <tuple>
 #include <utility>
@@ -31,8 +32,9 @@ void Require(bool holds, const char* what) {
   if (!holds) throw Violation{what};
 }
 
-Simulation::Simulation(uint64_t seed) : random_(seed) {
+Simulation::Simulation(uint64_t seed) : random_(seed), took_random_(seed) {
   DrawOptions();
+  measured_ = std::bernoulli_distribution(0.5)(took_random_);
   BlockPoolOptions pool_options{.poison = true, .may_allocate = {}};
   if (fault_probability_ > 0) {
     pool_options.may_allocate = [this] { return !Chance(fault_probability_); };
@@ -296,7 +298,7 @@ void Simulation::Cycle() {
       counts_.cancelled_mid_step += cancelled.back() ? 1 : 0;
     }
     const std::vector<uint32_t> spoilt = WrittenByCancelled(plan, cancelled);
-    scheduler_->Complete(cancelled);
+    scheduler_->Complete(cancelled, DrawTook_us());
     for (uint32_t granule : spoilt) {
       Require(!scheduler_->prefix_index().Contains(granule), "a cancelled block is not published");
     }
@@ -309,6 +311,11 @@ void Simulation::Cycle() {
     if (live.sampled && --live.append_delay < 0) AppendSampled(live);
   }
   CheckBlocks();
+}
+
+double Simulation::DrawTook_us() {
+  if (!measured_) return 0;
+  return std::exp2(std::uniform_real_distribution<double>(-4, 12)(took_random_));
 }
 
 void Simulation::OnRow(size_t entry_idx, int64_t position, std::span<const float> logits) {

@@ -86,6 +86,8 @@ class Simulation {
   void Flush();
   Live* Pick();
   void Cycle();
+  // What the scheduler is told of a step's duration: anything, as the plans must hold for it.
+  double DrawTook_us();
   void OnRow(size_t entry_idx, int64_t position, std::span<const float> logits);
   void CompleteEntry(const PlanEntry& entry, bool cancelled);
   void AppendSampled(Live& live);
@@ -115,6 +117,8 @@ class Simulation {
   void CheckStats();
 
   std::mt19937_64 random_;
+  std::mt19937_64 took_random_;  // its own, so that what else happens does not depend on it
+  bool measured_ = false;        // steps have durations
   SchedulerOptions options_;
   std::vector<std::vector<uint32_t>> documents_;  // that prompts begin with
   double fault_probability_ = 0, cancel_in_step_ = 0;
