@@ -79,6 +79,16 @@ std::vector<MetricFamily> EngineFamilies(const EngineStats& stats, const std::st
             number(stats.pages_total), {{"state", "total"}});
   all.Gauge("latentd_cache_pages", "", number(stats.pages_free), {{"state", "free"}});
   all.Counter("latentd_steps_total", "Engine steps.", number(stats.steps));
+  all.Gauge(
+      "latentd_cost_factor",
+      "What prompt tokens are taken to cost now, as a multiple of what was measured at start.",
+      stats.cost_factor);
+  const char* parts =
+      "Estimated time of a step beside its tokens, of a token, and more for each position before "
+      "it.";
+  all.Gauge("latentd_cost_seconds", parts, stats.cost.base_us * 1e-6, {{"part", "step"}});
+  all.Gauge("latentd_cost_seconds", "", stats.cost.token_us * 1e-6, {{"part", "token"}});
+  all.Gauge("latentd_cost_seconds", "", stats.cost.position_us * 1e-6, {{"part", "position"}});
   all.Counter("latentd_layers_total", "Layers computed: moves as long as work gets on.",
               number(stats.layers_done));
   return all.Take();

@@ -105,9 +105,10 @@ void StartEngine(const Options& options, Program* program) {
       spdlog::warn("--elastic-policy pressure changes nothing: the model lists no narrower width");
     }
   }
-  spdlog::info("{}, {} threads; {:.0f} us per token + {:.4f} us per position", engine.backend,
-               program->threads->num_threads(), engine.scheduler.cost.token_us,
-               engine.scheduler.cost.position_us);
+  const CostModel& cost = engine.scheduler.cost;
+  spdlog::info("{}, {} threads; {:.0f} us per step + {:.0f} us per token + {:.4f} us per position",
+               engine.backend, program->threads->num_threads(), cost.base_us, cost.token_us,
+               cost.position_us);
   engine.layers_done = [program] { return program->executor->layers_done(); };
   const std::string cache_config =
       fmt::format("block_size={},num_gpu_blocks={},cache_dtype={}", kBlockTokens,

@@ -20,6 +20,8 @@ EngineStats SomeStats() {
   stats.tokens_in_use = 250;
   stats.tokens_reusable = 300;
   stats.steps = 11;
+  stats.cost_factor = 1.5;
+  stats.cost = {.token_us = 6000, .position_us = 0.5, .base_us = 40'000};
   return stats;
 }
 
@@ -53,6 +55,10 @@ TEST_CASE("Gauges and counters of the engine under vLLM's names") {
   CHECK(Value(text, "latentd_cache_tokens{" + kModel + ",state=\"reusable\"}") == "300");
   CHECK(Value(text, "latentd_sequences{" + kModel + ",state=\"running\"}") == "5");
   CHECK(Value(text, "latentd_steps_total{" + kModel + "}") == "11");
+  CHECK(Value(text, "latentd_cost_factor{" + kModel + "}") == "1.5");
+  CHECK(Value(text, "latentd_cost_seconds{" + kModel + ",part=\"step\"}") == "0.04");
+  CHECK(Value(text, "latentd_cost_seconds{" + kModel + ",part=\"token\"}") == "0.006");
+  CHECK(Value(text, "latentd_cost_seconds{" + kModel + ",part=\"position\"}") == "5e-07");
 }
 
 TEST_CASE("An empty cache is not divided by") {
@@ -134,7 +140,7 @@ TEST_CASE("The exposition is well formed: one HELP and TYPE a family, model_name
       CHECK(line.find(kModel) != std::string::npos);
     }
   }
-  CHECK(families.size() == 24);
+  CHECK(families.size() == 26);
 }
 
 TEST_CASE("What a refusing status counts as") {
