@@ -4,14 +4,9 @@
 #include <limits>
 
 #include "kernels/core/check.h"
+#include "kernels/sampling.h"
 
 namespace latentd {
-namespace {
-
-// A penalty may push a huge logit beyond fp32; the most likely token must stay finite.
-float Clamp(float x) { return std::min(x, std::numeric_limits<float>::max()); }
-
-}  // namespace
 
 ChoiceState::ChoiceState(const SamplingParams& params, uint32_t choice,
                          std::span<const uint32_t> prompt, uint32_t min_tokens,
@@ -51,18 +46,11 @@ bool ChoiceState::Ends(uint32_t token) const {
 bool ChoiceState::NeedsAdjusting() const { return !bias_.empty() || penalising() || masking(); }
 
 void ChoiceState::Adjust(std::span<float> logits) const {
-  for (const auto& [token, bias] : bias_) logits[token] = Clamp(logits[token] + bias);
-  for (const uint32_t token : seen_) {
-    float x = logits[token];
-    x = x > 0 ? x / params_.repetition_penalty : x * params_.repetition_penalty;
-    if (const uint32_t generated = uses_[token] - 1; generated > 0) {
-      x -= params_.presence_penalty;
-      x -= params_.frequency_penalty * static_cast<float>(generated);
-    }
-    logits[token] = Clamp(x);
-  }
-  if (!masking()) return;
-  for (const uint32_t token : ending_) logits[token] = -std::numeric_limits<float>::infinity();
+  for (const auto& [token, bias] : bias_) logits[token] = ClampLogit(logits[token] + bias);
+  const Penalties penalise = {params_.repetition_penalty, params_.presence_penalty,
+                              params_.frequency_penalty};
+  for (const uint32_t token : seen_) logits[token] = penalise(logits[token], generated(token));
+  for (const uint32_t token : masked()) logits[token] = -std::numeric_limits<float>::infinity();
 }
 
 }  // namespace latentd

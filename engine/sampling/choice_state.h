@@ -29,6 +29,16 @@ class ChoiceState {
   // Bias, penalties and masks of the next token, in that order, in place. logits: [vocab] fp32.
   void Adjust(std::span<float> logits) const;
 
+  // What Adjust applies: biases of tokens inside the vocabulary; where a penalty is on, the
+  // distinct tokens of prompt and output, each with how often it was generated; the tokens that
+  // must not come next. Borrowed until the next Accept.
+  std::span<const std::pair<uint32_t, float>> bias() const { return bias_; }
+  std::span<const uint32_t> seen() const { return seen_; }
+  uint32_t generated(uint32_t token) const { return uses_[token] - 1; }
+  std::span<const uint32_t> masked() const {
+    return masking() ? std::span<const uint32_t>(ending_) : std::span<const uint32_t>();
+  }
+
   const SamplingParams& params() const { return params_; }
   uint32_t choice() const { return choice_; }
   uint64_t num_generated() const { return num_generated_; }

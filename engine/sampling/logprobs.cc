@@ -3,16 +3,16 @@
 #include <algorithm>
 #include <cmath>
 
-#include "engine/sampling/exp.h"
 #include "engine/sampling/row_scan.h"
 #include "kernels/core/check.h"
+#include "kernels/core/exp.h"
 
 namespace latentd {
 namespace {
 
-// log Σ exp(logit). Eight partial sums in fp64 over indices i mod 8, folded left. The exponentials
-// go through a small buffer, because loops that do one thing become vector code.
-double LogSumExp(std::span<const float> logits, float max) {
+// Σ exp(logit − max). Eight partial sums in fp64 over indices i mod 8, folded left. The
+// exponentials go through a small buffer, because loops that do one thing become vector code.
+double SumExp(std::span<const float> logits, float max) {
   constexpr size_t kLanes = 8, kChunk = 512;
   double lanes[kLanes] = {};
   float weights[kChunk];
@@ -29,7 +29,7 @@ double LogSumExp(std::span<const float> logits, float max) {
   }
   double sum = 0;
   for (const double lane : lanes) sum += lane;
-  return static_cast<double>(max) + std::log(sum);
+  return sum;
 }
 
 uint32_t Rank(std::span<const float> logits, uint32_t token) {
@@ -54,7 +54,7 @@ auto Largest(std::span<const float> logits, size_t count, double log_sum) {
                 {static_cast<uint32_t>(i), 0, 0});
   }
   for (size_t i = 0; i < best.size(); ++i) {
-    best[i].logprob = static_cast<float>(static_cast<double>(logits[best[i].token]) - log_sum);
+    best[i].logprob = LogprobOf(logits[best[i].token], log_sum);
     best[i].rank = static_cast<uint32_t>(i + 1);
   }
   return best;
@@ -62,12 +62,19 @@ auto Largest(std::span<const float> logits, size_t count, double log_sum) {
 
 }  // namespace
 
+double LogSumOf(float max, double exp_sum) { return static_cast<double>(max) + std::log(exp_sum); }
+
+float LogprobOf(float logit, double log_sum) {
+  return static_cast<float>(static_cast<double>(logit) - log_sum);
+}
+
 TokenLogprobs RawLogprobs(std::span<const float> logits, uint32_t token, uint32_t num_top) {
   LATENTD_CHECK(token < logits.size());
-  const double log_sum = LogSumExp(logits, RangeOf(logits).max);
+  const float max = RangeOf(logits).max;
+  const double log_sum = LogSumOf(max, SumExp(logits, max));
   TokenLogprobs result;
   result.chosen.token = token;
-  result.chosen.logprob = static_cast<float>(static_cast<double>(logits[token]) - log_sum);
+  result.chosen.logprob = LogprobOf(logits[token], log_sum);
   result.chosen.rank = Rank(logits, token);
   result.top = Largest(logits, num_top, log_sum);
   return result;

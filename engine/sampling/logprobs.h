@@ -29,4 +29,9 @@ struct TokenLogprobs {
 // CheckLogits(logits) is OK, token < logits.size().
 TokenLogprobs RawLogprobs(std::span<const float> logits, uint32_t token, uint32_t num_top);
 
+// Its last steps, for a device that has done the others: log Σ exp(logit) of a row from the largest
+// logit and Σ exp(logit − max); the logprob of a logit.
+double LogSumOf(float max, double exp_sum);
+float LogprobOf(float logit, double log_sum);
+
 }  // namespace latentd

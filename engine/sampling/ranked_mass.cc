@@ -1,19 +1,11 @@
 #include "engine/sampling/ranked_mass.h"
 
 #include <algorithm>
-#include <cmath>
 
-#include "engine/sampling/exp.h"
 #include "engine/sampling/row_scan.h"
 #include "kernels/core/check.h"
 
 namespace latentd {
-namespace {
-
-constexpr float kLowest = -27.5F;  // (logit − max) / temperature below which there is no mass
-constexpr float kUnitsPerOne = 0x1p40F;  // exp(kLowest) is 1.25 units: every token kept has mass
-
-}  // namespace
 
 RankedMass::RankedMass(int64_t vocab_size)
     : bucket_of_(static_cast<size_t>(vocab_size)),
@@ -22,24 +14,15 @@ RankedMass::RankedMass(int64_t vocab_size)
   order_.reserve(static_cast<size_t>(vocab_size));
 }
 
-uint16_t RankedMass::Scale::BucketOf(float scaled) const {
-  return static_cast<uint16_t>(
-      std::min(static_cast<int>(-scaled * buckets_per_unit), kBuckets - 1));
-}
-
-uint64_t RankedMass::MassOf(uint32_t token) const {
-  return static_cast<uint64_t>(static_cast<int64_t>(weight_of_[token] * kUnitsPerOne));
-}
-
 // Apart from the counting, so that it becomes vector code.
-void RankedMass::Weigh(std::span<const float> logits, Scale scale, float* weights,
+void RankedMass::Weigh(std::span<const float> logits, MassScale scale, float* weights,
                        uint16_t* buckets) {
   for (size_t i = 0; i < logits.size(); ++i) {
     const float scaled = scale(logits[i]);
-    const float kept = scaled >= kLowest ? scaled : kLowest;
-    const uint16_t bucket = scale.BucketOf(kept);
+    const float kept = scaled >= kLowestScaled ? scaled : kLowestScaled;
+    const auto bucket = static_cast<uint16_t>(scale.BucketOf(kept));
     weights[i] = ExpNonPositive(kept);
-    buckets[i] = scaled >= kLowest ? bucket : kNoBucket;
+    buckets[i] = scaled >= kLowestScaled ? bucket : kNoBucket;
   }
 }
 
@@ -48,10 +31,7 @@ void RankedMass::Build(std::span<const float> logits, float temperature) {
   logits_ = logits;
   sorted_ = -1;
   const LogitRange range = RangeOf(logits);
-  scale_ = {range.max, temperature, 0};
-  // The buckets share out the range in use, so that they stay small at high temperatures too.
-  const float lowest = std::max(kLowest, scale_(range.min));
-  if (lowest < -1e-30F) scale_.buckets_per_unit = static_cast<float>(kBuckets - 1) / -lowest;
+  scale_ = MassScale::Of(range.min, range.max, temperature);
   Weigh(logits, scale_, weight_of_.data(), bucket_of_.data());
   std::fill(buckets_.begin(), buckets_.end(), Bucket{});
   for (size_t i = 0; i < logits.size(); ++i) {
@@ -114,11 +94,9 @@ RankedPrefix RankedMass::FirstMass(uint64_t mass) {
   return prefix;
 }
 
-RankedPrefix RankedMass::AtLeast(float ratio) {
-  LATENTD_CHECK(ratio > 0 && ratio <= 1);
-  // Compared as logarithms: these are monotone in the logit, so that what is kept is a prefix.
-  const auto bound = static_cast<float>(std::log(static_cast<double>(ratio)));
-  if (bound <= kLowest) return all_;
+RankedPrefix RankedMass::AtLeast(float bound) {
+  LATENTD_CHECK(bound <= 0);
+  if (bound <= kLowestScaled) return all_;
   RankedPrefix prefix;
   const int last = scale_.BucketOf(bound);
   for (int b = 0; b < last; ++b) {

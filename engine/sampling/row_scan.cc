@@ -8,6 +8,10 @@
 
 namespace latentd {
 
+absl::Status NotANumberError() {
+  return absl::InternalError("the model produced not-a-number logits");
+}
+
 absl::Status CheckLogits(std::span<const float> logits) {
   constexpr float kMax = std::numeric_limits<float>::max();
   unsigned bad = 0, finite = 0;
@@ -16,7 +20,7 @@ absl::Status CheckLogits(std::span<const float> logits) {
     finite |= static_cast<unsigned>(x >= -kMax);
   }
   if (bad == 0 && finite != 0) return absl::OkStatus();
-  return absl::InternalError("the model produced not-a-number logits");
+  return NotANumberError();
 }
 
 // In lanes of vector type: of a plain loop g++ 12 makes scalar code. An extreme does not depend on

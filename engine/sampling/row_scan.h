@@ -9,8 +9,10 @@
 namespace latentd {
 
 // OK when the row has at least one finite number, no NaN and no +inf (−inf marks an impossible
-// token). INTERNAL "the model produced not-a-number logits" otherwise.
+// token). NotANumberError() otherwise.
 absl::Status CheckLogits(std::span<const float> logits);
+// INTERNAL "the model produced not-a-number logits".
+absl::Status NotANumberError();
 
 struct LogitRange {
   float min = 0, max = 0;

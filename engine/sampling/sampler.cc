@@ -1,21 +1,14 @@
 #include "engine/sampling/sampler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <limits>
 
-#include "engine/sampling/philox.h"
 #include "engine/sampling/row_scan.h"
 #include "kernels/core/check.h"
+#include "kernels/core/philox.h"
 
 namespace latentd {
 namespace {
-
-// The smallest whole number of units that is at least top_p of `mass`, and at least one.
-uint64_t TopPMass(float top_p, uint64_t mass) {
-  const double wanted = std::ceil(static_cast<double>(top_p) * static_cast<double>(mass));
-  return std::clamp<uint64_t>(static_cast<uint64_t>(wanted), 1, mass);
-}
 
 // The most likely token is taken, whatever the random bits.
 bool IsGreedy(const SamplingParams& params) { return params.temperature == 0 || params.top_k == 1; }
@@ -27,13 +20,17 @@ RankedPrefix Filter(const SamplingParams& params, RankedMass* ranked) {
   if (params.top_k > 0) kept = ranked->FirstTokens(params.top_k);
   if (params.top_p < 1) kept = ranked->FirstMass(TopPMass(params.top_p, kept.mass));
   if (params.min_p > 0) {
-    const RankedPrefix likely = ranked->AtLeast(params.min_p);
+    const RankedPrefix likely = ranked->AtLeast(MinPBound(params.min_p));
     if (likely.count < kept.count) kept = likely;
   }
   return kept;
 }
 
 }  // namespace
+
+absl::Status NothingLeftError() {
+  return absl::InvalidArgumentError("min_tokens and logit_bias leave no token that may come next");
+}
 
 Sampler::Sampler(int64_t vocab_size)
     : adjusted_(static_cast<size_t>(vocab_size)), ranked_(vocab_size) {}
@@ -54,16 +51,14 @@ absl::StatusOr<uint32_t> Sampler::DrawAt(const ChoiceState& state, std::span<con
   }
   const uint32_t best = FirstLargest(logits);
   if (logits[best] == -std::numeric_limits<float>::infinity()) {
-    return absl::InvalidArgumentError(
-        "min_tokens and logit_bias leave no token that may come next");
+    return NothingLeftError();
   }
   const SamplingParams& params = state.params();
   if (IsGreedy(params)) return best;
   ranked_.Build(logits, params.temperature);
   const RankedPrefix kept = Filter(params, &ranked_);
   // The token at which the running mass first exceeds r · 2⁻²⁴ of what is kept, in exact integers.
-  const auto target = static_cast<uint64_t>((static_cast<unsigned __int128>(kept.mass) * r) >> 24);
-  return ranked_.FirstMass(target + 1).last_token;
+  return ranked_.FirstMass(DrawTarget(kept.mass, r) + 1).last_token;
 }
 
 }  // namespace latentd

@@ -13,6 +13,9 @@
 
 namespace latentd {
 
+// Masks and biases leave no token: INVALID_ARGUMENT, the fault of the request.
+absl::Status NothingLeftError();
+
 // Owns the workspace of one row; draws without allocating. One thread.
 class Sampler {
  public:
@@ -21,7 +24,8 @@ class Sampler {
   // The token after those that `state` has seen; the caller tells the state of it. The result is a
   // function of (seed, choice, number of tokens generated), the parameters, the history and the
   // row: nothing of an earlier call remains. logits: [vocab] fp32, unchanged. REQUIRES:
-  // CheckLogits(logits) is OK. INVALID_ARGUMENT: masks and biases leave no token.
+  // CheckLogits(logits) is OK. NothingLeftError() when masks and biases
+  // leave no token.
   absl::StatusOr<uint32_t> Draw(const ChoiceState& state, std::span<const float> logits);
 
   // The same with the 24 random bits given: inverse CDF at r · 2⁻²⁴. REQUIRES: r < 2²⁴.

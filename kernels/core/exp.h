@@ -13,7 +13,7 @@ namespace latentd {
 // x = n·ln 2 + r with |r| <= ln 2 / 2 and n·ln 2 subtracted in two parts, the first exact. exp(r)
 // by its Taylor series up to r⁷: what is left off is at most 0.3466⁸ / 8! = 5.2e-9, a tenth of an
 // fp32 rounding. Every operation rounds once (no contraction), so scalar and vector code agree.
-inline float ExpNonPositive(float x) {
+constexpr float ExpNonPositive(float x) {
   const float clamped = x > -87.0F ? x : -87.0F;
   const auto n = static_cast<int32_t>(clamped * 1.44269504F - 0.5F);
   const auto n_real = static_cast<float>(n);

@@ -11,7 +11,7 @@ namespace latentd {
 using PhiloxCounter = std::array<uint32_t, 4>;
 using PhiloxKey = std::array<uint32_t, 2>;
 
-inline PhiloxCounter Philox4x32(PhiloxCounter counter, PhiloxKey key) {
+constexpr PhiloxCounter Philox4x32(PhiloxCounter counter, PhiloxKey key) {
   constexpr uint64_t kMultiplier0 = 0xD2511F53, kMultiplier1 = 0xCD9E8D57;
   constexpr uint32_t kWeyl0 = 0x9E3779B9, kWeyl1 = 0xBB67AE85;
   for (int round = 0; round < 10; ++round) {
@@ -28,7 +28,7 @@ inline PhiloxCounter Philox4x32(PhiloxCounter counter, PhiloxKey key) {
 
 // The draw of a token: 24 uniform bits r, standing for the fp32 number r · 2⁻²⁴ in [0, 1).
 // `position` is the index of the generated token in its choice.
-inline uint32_t DrawBits(uint64_t seed, uint32_t choice, uint64_t position) {
+constexpr uint32_t DrawBits(uint64_t seed, uint32_t choice, uint64_t position) {
   const PhiloxCounter counter = {static_cast<uint32_t>(position),
                                  static_cast<uint32_t>(position >> 32), choice, 0};
   const PhiloxKey key = {static_cast<uint32_t>(seed), static_cast<uint32_t>(seed >> 32)};
