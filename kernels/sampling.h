@@ -65,9 +65,9 @@ struct MassScale {
     return scale;
   }
   constexpr float operator()(float logit) const { return (logit - max) / temperature; }
-  // REQUIRES: kLowestScaled <= scaled <= 0.
+  // Of a logit below the range in use it is the last. REQUIRES: kLowestScaled <= scaled <= 0.
   constexpr int BucketOf(float scaled) const {
-    return std::min(static_cast<int>(-scaled * buckets_per_unit), kBuckets - 1);
+    return static_cast<int>(std::min(-scaled * buckets_per_unit, kBuckets - 1.0F));
   }
 };
 

@@ -57,7 +57,7 @@ TEST_CASE("A penalised logit stays finite, and presence is of the output alone")
 }
 
 TEST_CASE("Buckets are monotone over the range in use, and every token in it has mass") {
-  for (const float lowest : {0.0F, -1e-3F, -5.0F, -27.5F, -1e30F, -kInf}) {
+  for (const float lowest : {0.0F, -2e-7F, -1e-3F, -5.0F, -27.5F, -1e30F, -kInf}) {
     const MassScale scale = MassScale::Of(3 + lowest, 3, 1);
     int last = 0;
     for (float scaled = 0; scaled >= std::max(lowest, kLowestScaled); scaled -= 0.0113F) {
@@ -66,6 +66,7 @@ TEST_CASE("Buckets are monotone over the range in use, and every token in it has
       REQUIRE(bucket < MassScale::kBuckets);
       last = bucket;
     }
+    REQUIRE(scale.BucketOf(kLowestScaled) == (lowest == 0 ? 0 : MassScale::kBuckets - 1));
   }
   CHECK(MassOf(0) == uint64_t{1} << 40);
   CHECK(MassOf(kLowestScaled) == 1);

@@ -95,6 +95,14 @@ TEST_CASE("min_p 1 keeps every maximum, 1e-30 everything") {
   CHECK(DrawOnce(params, {2, 3, 3}, kLastR) == 0);
 }
 
+TEST_CASE("min_p keeps what a huge temperature makes equal") {
+  SamplingParams params;
+  params.min_p = 0.05F;
+  params.temperature = GENERATE(1e6F, 1e30F);
+  CHECK(DrawOnce(params, {2, 3}, 0) == 1);
+  CHECK(DrawOnce(params, {2, 3}, kLastR) == 0);
+}
+
 TEST_CASE("The penalties have Hugging Face's and OpenAI's signs") {
   SamplingParams params;
   params.repetition_penalty = 2;
