@@ -10,28 +10,6 @@
 namespace latentd {
 namespace {
 
-// Σ exp(logit − max). Eight partial sums in fp64 over indices i mod 8, folded left. The
-// exponentials go through a small buffer, because loops that do one thing become vector code.
-double SumExp(std::span<const float> logits, float max) {
-  constexpr size_t kLanes = 8, kChunk = 512;
-  double lanes[kLanes] = {};
-  float weights[kChunk];
-  while (!logits.empty()) {
-    const size_t count = std::min(kChunk, logits.size());
-    for (size_t i = 0; i < count; ++i) weights[i] = ExpNonPositive(logits[i] - max);
-    std::fill(weights + count, weights + kChunk, 0.0F);
-    for (size_t i = 0; i < kChunk; i += kLanes) {
-      for (size_t lane = 0; lane < kLanes; ++lane) {
-        lanes[lane] += static_cast<double>(weights[i + lane]);
-      }
-    }
-    logits = logits.subspan(count);
-  }
-  double sum = 0;
-  for (const double lane : lanes) sum += lane;
-  return sum;
-}
-
 uint32_t Rank(std::span<const float> logits, uint32_t token) {
   const float own = logits[token];
   uint32_t rank = 1;
@@ -61,6 +39,28 @@ auto Largest(std::span<const float> logits, size_t count, double log_sum) {
 }
 
 }  // namespace
+
+// Eight partial sums in fp64 over indices i mod 8, folded left. The exponentials go through a small
+// buffer, because loops that do one thing become vector code.
+double SumExp(std::span<const float> logits, float max) {
+  constexpr size_t kLanes = 8, kChunk = 512;
+  double lanes[kLanes] = {};
+  float weights[kChunk];
+  while (!logits.empty()) {
+    const size_t count = std::min(kChunk, logits.size());
+    for (size_t i = 0; i < count; ++i) weights[i] = ExpNonPositive(logits[i] - max);
+    std::fill(weights + count, weights + kChunk, 0.0F);
+    for (size_t i = 0; i < kChunk; i += kLanes) {
+      for (size_t lane = 0; lane < kLanes; ++lane) {
+        lanes[lane] += static_cast<double>(weights[i + lane]);
+      }
+    }
+    logits = logits.subspan(count);
+  }
+  double sum = 0;
+  for (const double lane : lanes) sum += lane;
+  return sum;
+}
 
 double LogSumOf(float max, double exp_sum) { return static_cast<double>(max) + std::log(exp_sum); }
 

@@ -29,8 +29,9 @@ struct TokenLogprobs {
 // CheckLogits(logits) is OK, token < logits.size().
 TokenLogprobs RawLogprobs(std::span<const float> logits, uint32_t token, uint32_t num_top);
 
-// Its last steps, for a device that has done the others: log Σ exp(logit) of a row from the largest
-// logit and Σ exp(logit − max); the logprob of a logit.
+// Its steps, for a device that does some of them: Σ exp(logit − max), where max is the largest
+// logit; from both log Σ exp(logit); the logprob of a logit.
+double SumExp(std::span<const float> logits, float max);
 double LogSumOf(float max, double exp_sum);
 float LogprobOf(float logit, double log_sum);
 
