@@ -59,13 +59,13 @@ struct GroupByExpertArgs {
 };
 void GroupByExpert(CUstream_st* stream, const GroupByExpertArgs& args);
 
-// One matrix of each expert, all of the same shape. Their dtypes may differ, but either all are in
-// blocks (IsBlocked) or none are.
+// One matrix of each expert, all of the same shape. If dtype is in blocks (IsBlocked), all have it;
+// if it is not, each may have another that is not.
 struct ExpertMatrices {
   const WeightView* views = nullptr;  // device table, [num_weighted]
   int64_t rows = 0;                   // of each
   int64_t cols = 0;
-  bool is_blocked = false;
+  DType dtype = DType::kBF16;
 };
 
 // results[p] = down_e · (SiLU(gate_e · x[t]) ⊙ up_e · x[t]) for grouped row p of token t and
