@@ -16,8 +16,9 @@ struct CUstream_st;  // cudaStream_t is a pointer to it
 namespace latentd::cuda {
 
 // Row t·H + h of out, with g = h·G / H:
-//   lanes 0 … w − 1               W_UK,gᵀ · q_C,h: sums and bits of LinearTransposed (operators.h),
-//                                 then rounded to bf16, as the CPU's attention rounds its query
+//   lanes 0 … w − 1               W_UK,gᵀ · q_C,h: sums and bits of LinearTransposed without matrix
+//                                 units (operators.h), then rounded to bf16, as the CPU's attention
+//                                 rounds its query
 //   lanes row_latent …            q_R,h, rounded to bf16: d_r of them
 //   all others below out_ld       zero
 struct AbsorbQueryArgs {

@@ -1,7 +1,7 @@
 // A mixture of experts without a round trip to the host, from the router's choices to the sum of
 // the results: GroupByExpert, ExpertMlps, SumExperts. A choice is one expert of one token,
-// numbered t·k + j. Grids are sized by the number of choices; that of those that the device finds
-// empty does nothing, and weights that no token chose are not read.
+// numbered t·k + j. Grids are sized by the number of choices; a block that finds nothing to do
+// returns, and weights that no token chose are not read.
 //
 // Experts below num_weighted have weights. Those from there on are identities: their result is the
 // token's own row.
@@ -21,7 +21,7 @@ struct CUstream_st;  // cudaStream_t is a pointer to it
 
 namespace latentd::cuda {
 
-// At most so many grouped rows of one expert, that a block multiplies together.
+// Grouped rows of one expert that a block multiplies together: 32 at most.
 constexpr int64_t kExpertTileRows = 32;
 struct ExpertTile {
   int32_t expert;
@@ -70,7 +70,8 @@ struct ExpertMatrices {
 
 // results[p] = down_e · (SiLU(gate_e · x[t]) ⊙ up_e · x[t]) for grouped row p of token t and
 // expert e < num_weighted; others are left undefined. Each product has the order, roundings and
-// bits of Linear (operators.h) on the row alone, and SiLU those of SiluMul. Four kernels.
+// bits of Linear without matrix units (operators.h) on the row alone, and SiLU those of SiluMul.
+// Four kernels.
 struct ExpertMlpArgs {
   MatrixView<const float> x;  // [T, d]
   int64_t top_k = 0;

@@ -1,6 +1,7 @@
 // Linear and LinearTransposed: a block for each tile of 32 × 64 outputs.
 #pragma once
 
+#include "kernels/cuda/stored_product.h"
 #include "kernels/cuda/tile_product.h"
 #include "kernels/linear.h"
 
@@ -28,58 +29,46 @@ struct LinearBody {
   LATENTD_HD int64_t RowTiles() const { return CeilDiv(x.rows, kProductRows); }
   LATENTD_HD int64_t ColTiles() const { return CeilDiv(w.n, kProductCols); }
   int64_t NumBlocks() const { return batch * ColTiles() * RowTiles(); }
-  // A load and a product for each step of K, then the write.
-  LATENTD_HD int NumPhases() const { return 2 * static_cast<int>(CeilDiv(w.k, kProductDepth)) + 1; }
+  LATENTD_HD int NumPhases() const { return ProductPhases(w.k) + 1; }
   LATENTD_HD void Run(int phase, int64_t block, int thread, Thread& own, Shared& shared) const {
     const int64_t first_row = block % RowTiles() * kProductRows;
     const int64_t first_col = block / RowTiles() % ColTiles() * kProductCols;
     const int64_t b = block / (RowTiles() * ColTiles());
-    const int64_t first_k = int64_t{phase / 2} * kProductDepth;
     if (phase == 0) ClearSums(own);
-    if (phase + 1 == NumPhases()) {
-      Write(b, first_row, first_col, thread, own);
-    } else if (phase % 2 == 0) {
-      Load(b, first_row, first_col, first_k, thread, shared);
-    } else {
-      Multiply(shared, StepDepth(w.k, first_k), thread, own);
-    }
+    if (phase + 1 == NumPhases()) return Write(b, first_row, first_col, thread, own);
+    ProductWeights<T> weights = w;
+    weights.data += b / w_batch_share * w_batch_stride;
+    const float* rows = x.data + b * x_batch_stride;
+    const auto element = [&](int row, int64_t k) {
+      return first_row + row < x.rows ? RoundFor<T>(rows[(first_row + row) * x.ld + k]) : 0.0f;
+    };
+    RunProduct(phase, element, weights, first_col, thread, own, shared);
   }
 
  private:
-  LATENTD_HD void Load(int64_t b, int64_t first_row, int64_t first_col, int64_t first_k, int thread,
-                       Shared& shared) const {
-    ProductWeights<T> weights = w;
-    weights.data += b / w_batch_share * w_batch_stride;
-    LoadWeights(weights, first_col, first_k, thread, shared);
-    const float* rows = x.data + b * x_batch_stride;
-    const auto element = [&](int row, int k) {
-      const bool inside = first_row + row < x.rows && first_k + k < w.k;
-      return inside ? RoundFor<T>(rows[(first_row + row) * x.ld + first_k + k]) : 0.0f;
-    };
-    LoadRows(element, thread, shared);
-  }
   LATENTD_HD void Write(int64_t b, int64_t first_row, int64_t first_col, int thread,
                         const Thread& own) const {
-    for (int i = 0; i < kRowsPerThread; ++i) {
-      const int64_t row = first_row + ThreadRow(thread, i);
-      for (int j = 0; j < kColsPerThread; ++j) {
-        const int64_t col = first_col + ThreadCol(thread, j);
-        if (row >= x.rows || col >= w.n) continue;
-        const float sum = own.at[i][j];
-        RowOf(y, row)[b * y_batch_stride + col] = bias == nullptr ? sum : sum + bias[col];
-      }
-    }
+    ForEachOutput(thread, own, [&](int i, int j, float sum) {
+      const int64_t row = first_row + i, col = first_col + j;
+      if (row >= x.rows || col >= w.n) return;
+      RowOf(y, row)[b * y_batch_stride + col] = bias == nullptr ? sum : sum + bias[col];
+    });
   }
 };
+
+template <typename Args>
+void CheckProduct(const Args& args, int64_t n, int64_t k) {
+  LATENTD_CHECK(args.x.cols == k && args.y.cols == n && args.y.rows == args.x.rows);
+  LATENTD_CHECK(args.x.ld >= k && args.y.ld >= n && args.w.ld >= args.w.cols);
+  LATENTD_CHECK(args.batch >= 0 && args.w_batch_share >= 1);
+  LATENTD_CHECK(args.w.data != nullptr || k == 0 || n == 0);
+}
 
 // run(body) with the body of Args' product: W of n × k, read transposed or not.
 template <typename Args, typename Run>
 void WithProduct(const Args& args, int64_t n, int64_t k, bool transposed, const float* bias,
                  const Run& run) {
-  LATENTD_CHECK(args.x.cols == k && args.y.cols == n && args.y.rows == args.x.rows);
-  LATENTD_CHECK(args.x.ld >= k && args.y.ld >= n && args.w.ld >= args.w.cols);
-  LATENTD_CHECK(args.batch >= 0 && args.w_batch_share >= 1);
-  LATENTD_CHECK(args.w.data != nullptr || k == 0 || n == 0);
+  CheckProduct(args, n, k);
   ForWeightType(args.w.dtype, [&](auto element) {
     using T = decltype(element);
     const ProductWeights<T> w = {static_cast<const T*>(args.w.data), n, k, args.w.ld, transposed};
@@ -89,7 +78,12 @@ void WithProduct(const Args& args, int64_t n, int64_t k, bool transposed, const 
 }
 template <typename Run>
 void WithLinear(const LinearArgs& args, const Run& run) {
-  WithProduct(args, args.w.rows, args.w.cols, false, args.bias, run);
+  if (!IsQuantised(args.w.dtype)) {
+    return WithProduct(args, args.w.rows, args.w.cols, false, args.bias, run);
+  }
+  CheckProduct(args, args.w.rows, args.w.cols);
+  LATENTD_CHECK(args.batch == 1);
+  WithStored(args.w.dtype, AllRows{args.x, args.w, args.y, args.bias}, run);
 }
 template <typename Run>
 void WithLinear(const LinearTransposedArgs& args, const Run& run) {

@@ -35,11 +35,12 @@ void AddInPlace(CUstream_st* stream, MatrixView<float> x, MatrixView<const float
                 float scale = 1);
 void ScaleInPlace(CUstream_st* stream, MatrixView<float> x, float scale);
 
-// kernels/linear.h, for weights of fp32, fp16 and bf16. bf16 weights whose rows (and, in a batch,
-// matrices) lie a multiple of 8 elements apart meet the matrix units, in the order of
-// matrix_linear.h; they begin on 16 bytes. All others: fused multiply-adds into one accumulator in
-// ascending k, which with bf16 weights gives the bits of the CPU's scalar path. Which of the two it
-// is depends on the weights alone.
+// kernels/linear.h. bf16 weights whose rows (and, in a batch, matrices) lie a multiple of 8
+// elements apart meet the matrix units, in the order of matrix_linear.h; they begin on 16 bytes.
+// All others: fused multiply-adds into one accumulator in ascending k, which with bf16 weights
+// gives the bits of the CPU's scalar path. Which of the two it is depends on the weights alone.
+// Weights of fp8 and int4 are dequantised in the kernel, to the CPU's bits; with weights in blocks,
+// which begin on 4 bytes, results are the CPU's bits.
 void Linear(CUstream_st* stream, const LinearArgs& args);
 void LinearTransposed(CUstream_st* stream, const LinearTransposedArgs& args);
 

@@ -52,19 +52,22 @@ struct ProductWeights {
   int64_t k;
   int64_t ld;
   bool transposed;
+
+  LATENTD_HD float At(int64_t row, int64_t depth) const {
+    return Widen(data[transposed ? depth * ld + row : row * ld + depth]);
+  }
 };
 
-// Weights (first_n …, first_k …); neighbouring threads read neighbouring addresses. Outside: 0.
-template <typename T>
-LATENTD_HD void LoadWeights(const ProductWeights<T>& w, int64_t first_n, int64_t first_k,
-                            int thread, ProductTile& tile) {
+// Weights (first_n …, first_k …) of ProductWeights or what looks like it (stored_weights.h);
+// neighbouring threads read neighbouring addresses. Outside: 0.
+template <typename Weights>
+LATENTD_HD void LoadWeights(const Weights& w, int64_t first_n, int64_t first_k, int thread,
+                            ProductTile& tile) {
   for (int i = thread; i < kProductCols * kProductDepth; i += kProductThreads) {
     const int n = w.transposed ? i % kProductCols : i / kProductDepth;
     const int k = w.transposed ? i / kProductCols : i % kProductDepth;
-    const int64_t row = first_n + n, depth = first_k + k;
-    const bool inside = row < w.n && depth < w.k;
-    const int64_t place = w.transposed ? depth * w.ld + row : row * w.ld + depth;
-    tile.w[n][k] = inside ? Widen(w.data[place]) : 0;
+    const bool inside = first_n + n < w.n && first_k + k < w.k;
+    tile.w[n][k] = inside ? w.At(first_n + n, first_k + k) : 0;
   }
 }
 
@@ -89,6 +92,32 @@ LATENTD_HD inline void Multiply(const ProductTile& tile, int depth, int thread, 
 }
 LATENTD_HD constexpr int StepDepth(int64_t k, int64_t first_k) {
   return static_cast<int>(k - first_k < kProductDepth ? k - first_k : kProductDepth);
+}
+
+// A product's phases: a load and a multiplication for each step of K.
+LATENTD_HD constexpr int ProductPhases(int64_t k) {
+  return 2 * static_cast<int>(CeilDiv(k, kProductDepth));
+}
+// One of them, for the outputs from column first_n on. x(row, k), of k below w.k, is rounded
+// already, and 0 for a row outside. The sums are cleared before.
+template <typename X, typename Weights>
+LATENTD_HD void RunProduct(int phase, const X& x, const Weights& w, int64_t first_n, int thread,
+                           ProductSums& sums, ProductTile& tile) {
+  const int64_t first_k = int64_t{phase / 2} * kProductDepth;
+  if (phase % 2 == 1) return Multiply(tile, StepDepth(w.k, first_k), thread, sums);
+  LoadWeights(w, first_n, first_k, thread, tile);
+  LoadRows([&](int row, int k) { return first_k + k < w.k ? x(row, first_k + k) : 0.0f; }, thread,
+           tile);
+}
+
+// write(row, column, sum) for each output of the thread, counted from the tile's first.
+template <typename Write>
+LATENTD_HD void ForEachOutput(int thread, const ProductSums& sums, const Write& write) {
+  for (int i = 0; i < kRowsPerThread; ++i) {
+    for (int j = 0; j < kColsPerThread; ++j) {
+      write(ThreadRow(thread, i), ThreadCol(thread, j), sums.at[i][j]);
+    }
+  }
 }
 
 }  // namespace latentd::cuda

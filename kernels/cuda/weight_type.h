@@ -24,7 +24,7 @@ LATENTD_HD inline float RoundFor<bf16>(float x) {
 // Calls run(T()) with the type of `dtype`'s elements. Aborts when it is quantised.
 template <typename Run>
 void ForWeightType(DType dtype, const Run& run) {
-  LATENTD_CHECK(!IsQuantised(dtype) && "the CUDA back end takes no quantised weights yet");
+  LATENTD_CHECK(!IsQuantised(dtype) && "only Linear and ExpertMlps take quantised weights");
   if (dtype == DType::kF32) return run(float());
   if (dtype == DType::kF16) return run(f16());
   run(bf16());

@@ -1,8 +1,11 @@
-// kernels/cuda/operators.h and latent_write.h, emulated: the bodies that the kernels run, in memory
-// of the host.
+// The plain operators of kernels/cuda, emulated: the bodies that the kernels run, in memory of the
+// host.
 #include "kernels/cuda/operators.h"
 
+#include "kernels/cuda/attention_operands_body.h"
 #include "kernels/cuda/elementwise_body.h"
+#include "kernels/cuda/expert_groups_body.h"
+#include "kernels/cuda/expert_mlp_body.h"
 #include "kernels/cuda/key_scalars_body.h"
 #include "kernels/cuda/latent_write.h"
 #include "kernels/cuda/linear_body.h"
@@ -59,5 +62,18 @@ void LatentWrite(CUstream_st*, const LatentWriteArgs& args) {
   EmulateGrid(MakeLatentWrite(args));
   if (args.key_norm != KeyNorm::kNone) WithKeyScalars(args, kEmulate);
 }
+void AbsorbQuery(CUstream_st*, const AbsorbQueryArgs& args) { WithAbsorbQuery(args, kEmulate); }
+void ScaleRows(CUstream_st*, MatrixView<float> x, const float* factors) {
+  EmulateGrid(MakeScaleRows(x, factors));
+}
+void GatherRows(CUstream_st*, MatrixView<const float> x, const int32_t* rows,
+                MatrixView<float> out) {
+  EmulateGrid(MakeGatherRows(x, rows, out));
+}
+void GroupByExpert(CUstream_st*, const GroupByExpertArgs& args) {
+  WithGroupByExpert(args, kEmulate);
+}
+void ExpertMlps(CUstream_st*, const ExpertMlpArgs& args) { WithExpertMlps(args, kEmulate); }
+void SumExperts(CUstream_st*, const SumExpertsArgs& args) { EmulateGrid(MakeSumExperts(args)); }
 
 }  // namespace latentd::cuda
