@@ -1,6 +1,5 @@
 // The attention half of a layer: projections, key normalisation, latent write, attention.
 #include <algorithm>
-#include <cmath>
 #include <span>
 
 #include "engine/model/transformer.h"
@@ -22,7 +21,7 @@ const float* BiasOrNull(const std::vector<float>& bias) {
 
 }  // namespace
 
-void Transformer::Attention(int64_t layer, const StepBatch& batch, const std::byte* pool,
+void Transformer::Attention(int64_t layer, const StepBatch& batch, std::byte* pool,
                             MatrixView<const float> h, MatrixView<float> out) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   const MatrixView<float> q = q_.Rows(h.rows), heads = heads_.Rows(h.rows);
@@ -37,14 +36,14 @@ void Transformer::Attention(int64_t layer, const StepBatch& batch, const std::by
 }
 
 void Transformer::AttendGroup(int64_t layer, const StepBatch& batch, const WidthGroup& group,
-                              const std::byte* pool, MatrixView<const float> h,
-                              MatrixView<const float> q, MatrixView<float> heads) {
+                              std::byte* pool, MatrixView<const float> h, MatrixView<const float> q,
+                              MatrixView<float> heads) {
   const BlockLayout layout = BlockLayout::Make(layout_.num_layers, group.width.kv, layout_.rope_dim,
                                                layout_.num_alphas, layout_.format);
   const auto sequences =
       std::span(batch.sequences).subspan(group.first_sequence, group.num_sequences);
   // Before attention: a token attends to itself as stored.
-  WriteLatents(layer, batch, group, layout, h.Rows(group.first_row, group.num_rows));
+  WriteLatents(layer, batch, group, layout, pool, h.Rows(group.first_row, group.num_rows));
   AttentionRows rows{layer,     group.width.kv,  layout,        pool,
                      sequences, group.first_row, group.num_rows};
   if (determinism_ == Determinism::kStrict) return AttendAbsorbed(rows, q, heads);
@@ -142,10 +141,8 @@ void Transformer::ProjectQuery(const LayerWeights& w, int64_t rank, MatrixView<c
 // The whole query grows with its position (Mistral 4; latent-attention.md section 2).
 void Transformer::ScaleQuery(const StepBatch& batch, MatrixView<float> q) {
   for (int64_t i = 0; i < q.rows; ++i) {
-    const int64_t contexts = batch.positions[static_cast<size_t>(i)] / config_.rope.query_context;
-    if (contexts == 0) continue;
-    const auto factor =
-        static_cast<float>(1 + config_.rope.query_beta * std::log1p(static_cast<double>(contexts)));
+    const float factor = QueryFactor(config_.rope, batch.positions[static_cast<size_t>(i)]);
+    if (factor == 1) continue;
     for (int64_t j = 0; j < q.cols; ++j) q.row(i)[j] *= factor;
   }
 }
@@ -171,7 +168,8 @@ void Transformer::RotateQuery(const QueryNorm& norm, MatrixView<float> q) {
 }
 
 void Transformer::WriteLatents(int64_t layer, const StepBatch& batch, const WidthGroup& group,
-                               const BlockLayout& layout, MatrixView<const float> h) {
+                               const BlockLayout& layout, std::byte* pool,
+                               MatrixView<const float> h) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   const int64_t d_r = config_.qk_rope_head_dim;
   const MatrixView<float> kv = kv_a_.Rows(h.rows);
@@ -204,7 +202,7 @@ void Transformer::WriteLatents(int64_t layer, const StepBatch& batch, const Widt
   }
   if (!rotate_first) rotate();
 
-  batch.Slots(group, layout, layer, &slots_);
+  batch.Slots(group, layout, layer, pool, &slots_);
   LatentWrite(context_, {.c = c,
                          .k_rope = k,
                          .alphas = alphas,

@@ -14,7 +14,7 @@ ModelExecutor::ModelExecutor(const ModelConfig& config, const Weights& weights,
 void ModelExecutor::Run(const StepPlan& plan, const LogitsSink& sink,
                         std::vector<EntryOutcome>* outcomes) {
   outcomes->assign(plan.entries.size(), EntryOutcome::kCancelled);
-  batch_.Build(plan, config_.full_width(), pool_);
+  batch_.Build(plan, config_.full_width());
   const MatrixView<float> x = transformer_.Embed(batch_);
   for (int64_t layer = 0; layer < config_.num_layers; ++layer) {
     if (!batch_.DropCancelled()) return;

@@ -14,7 +14,7 @@ Width WidthOf(const PlanEntry& entry, const Width& full) {
 
 }  // namespace
 
-void StepBatch::Build(const StepPlan& plan, const Width& full, std::byte* pool) {
+void StepBatch::Build(const StepPlan& plan, const Width& full) {
   token_ids.clear();
   positions.clear();
   sequences.clear();
@@ -29,14 +29,14 @@ void StepBatch::Build(const StepPlan& plan, const Width& full, std::byte* pool) 
     if (std::any_of(groups.begin(), groups.end(), same)) continue;
     groups.push_back({width, num_rows(), 0, sequences.size(), 0});
     for (size_t j = i; j < plan.entries.size(); ++j) {
-      if (WidthOf(plan.entries[j], full) == width) AddEntry(plan.entries[j], j, pool);
+      if (WidthOf(plan.entries[j], full) == width) AddEntry(plan.entries[j], j);
     }
     groups.back().num_rows = num_rows() - groups.back().first_row;
     groups.back().num_sequences = sequences.size() - groups.back().first_sequence;
   }
 }
 
-void StepBatch::AddEntry(const PlanEntry& entry, size_t index, std::byte* pool) {
+void StepBatch::AddEntry(const PlanEntry& entry, size_t index) {
   sequences.push_back({entry.block_table, num_rows(), entry.num_tokens(), entry.first_position});
   cancel_flags.push_back(entry.cancelled);
   entries.push_back(index);
@@ -46,24 +46,25 @@ void StepBatch::AddEntry(const PlanEntry& entry, size_t index, std::byte* pool) 
     LATENTD_CHECK(block_idx < entry.block_table.size());
     token_ids.push_back(entry.token_ids[static_cast<size_t>(t)]);
     positions.push_back(static_cast<int32_t>(position));
-    blocks.push_back(pool + int64_t{entry.block_table[block_idx]} * kGranuleBytes);
+    blocks.push_back(entry.block_table[block_idx]);
     block_offsets.push_back(static_cast<int32_t>(position % kBlockTokens));
   }
 }
 
 void StepBatch::Slots(const WidthGroup& group, const BlockLayout& layout, int64_t layer,
-                      std::vector<LatentSlot>* slots) const {
+                      std::byte* pool, std::vector<LatentSlot>* slots) const {
   const LayerOffsets offsets = layout.layer(layer);
   slots->resize(static_cast<size_t>(group.num_rows));
   auto row = static_cast<size_t>(group.first_row);
   for (LatentSlot& slot : *slots) {
-    slot.row = blocks[row] + offsets.rows + block_offsets[row] * offsets.row_bytes;
+    std::byte* const block = pool + int64_t{blocks[row]} * kGranuleBytes;
+    slot.row = block + offsets.rows + block_offsets[row] * offsets.row_bytes;
     slot.alphas = layout.num_alphas == 0 ? nullptr
-                                         : reinterpret_cast<float*>(blocks[row] + offsets.alphas) +
+                                         : reinterpret_cast<float*>(block + offsets.alphas) +
                                                block_offsets[row] * layout.num_alphas;
     slot.scale = layout.format == CacheFormat::kBf16
                      ? nullptr
-                     : reinterpret_cast<float*>(blocks[row] + offsets.scales) + block_offsets[row];
+                     : reinterpret_cast<float*>(block + offsets.scales) + block_offsets[row];
     ++row;
   }
 }

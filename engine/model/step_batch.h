@@ -30,21 +30,22 @@ struct StepBatch {
   std::vector<const std::atomic<bool>*> cancel_flags;  // of each sequence; may be null
   std::vector<size_t> entries;                         // plan entry of each sequence
   std::vector<WidthGroup> groups;                      // of all rows, in order
-  std::vector<std::byte*> blocks;                      // [T] start of the cache block of each row
+  std::vector<uint32_t> blocks;                        // [T] granule of the cache block of each row
   std::vector<int32_t> block_offsets;                  // [T] token index in that block
 
   int64_t num_rows() const { return static_cast<int64_t>(token_ids.size()); }
 
   // `full` stands for a width, or the half of one, that an entry leaves at 0.
-  void Build(const StepPlan& plan, const Width& full, std::byte* pool);
-  // The slots of one layer for the rows of a group, whose blocks have `layout`, into `slots`.
-  void Slots(const WidthGroup& group, const BlockLayout& layout, int64_t layer,
+  void Build(const StepPlan& plan, const Width& full);
+  // The slots of one layer for the rows of a group, whose blocks have `layout` and lie in `pool`,
+  // into `slots`.
+  void Slots(const WidthGroup& group, const BlockLayout& layout, int64_t layer, std::byte* pool,
              std::vector<LatentSlot>* slots) const;
   // Sequences cancelled since are not attended to any more; false when none is left.
   bool DropCancelled();
 
  private:
-  void AddEntry(const PlanEntry& entry, size_t index, std::byte* pool);
+  void AddEntry(const PlanEntry& entry, size_t index);
 };
 
 }  // namespace latentd

@@ -11,12 +11,6 @@
 namespace latentd {
 namespace {
 
-std::vector<float> Product(const std::vector<float>& a, const std::vector<float>& b) {
-  std::vector<float> out(a.size());
-  std::transform(a.begin(), a.end(), b.begin(), out.begin(), std::multiplies<>());
-  return out;
-}
-
 int64_t MlpUnits(const ModelConfig& config) {
   if (!config.moe) return config.intermediate_size;
   return std::max({config.intermediate_size, config.moe->expert_intermediate_size,
@@ -62,14 +56,7 @@ Transformer::Transformer(const ModelConfig& config, const Weights& weights, cons
     expert_rows_.resize(static_cast<size_t>(router.num_experts));
   }
   if (config.key_norm == KeyNorm::kNone) return;
-  for (size_t i = 0; i < query_norms_.size(); ++i) {
-    const LayerWeights& w = weights.layers[i];
-    QueryNorm& norm = query_norms_[i];
-    norm.content = Product(w.q_content_norm, w.k_content_norm);
-    norm.rope = w.q_rope_norm;
-    norm.unified = norm.content;
-    norm.unified.insert(norm.unified.end(), norm.rope.begin(), norm.rope.end());
-  }
+  for (size_t i = 0; i < query_norms_.size(); ++i) query_norms_[i] = QueryNormOf(weights.layers[i]);
 }
 
 MatrixView<float> Transformer::Embed(const StepBatch& batch) {
@@ -83,7 +70,7 @@ MatrixView<float> Transformer::Embed(const StepBatch& batch) {
   return x;
 }
 
-void Transformer::RunLayer(int64_t layer, const StepBatch& batch, const std::byte* pool,
+void Transformer::RunLayer(int64_t layer, const StepBatch& batch, std::byte* pool,
                            MatrixView<float> x) {
   const LayerWeights& w = weights_.layers[static_cast<size_t>(layer)];
   MatrixView<float> h = h_.Rows(x.rows);

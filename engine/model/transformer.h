@@ -9,6 +9,7 @@
 #include "cache/block_layout.h"
 #include "engine/model/buffer.h"
 #include "engine/model/config.h"
+#include "engine/model/query_factors.h"
 #include "engine/model/step_batch.h"
 #include "engine/model/weights.h"
 #include "kernels/core/context.h"
@@ -36,7 +37,7 @@ class Transformer {
   // x = embedding of the batch's tokens. The result is borrowed until the next call.
   MatrixView<float> Embed(const StepBatch& batch);
   // Runs one layer on x and writes the layer's latents to the cache.
-  void RunLayer(int64_t layer, const StepBatch& batch, const std::byte* pool, MatrixView<float> x);
+  void RunLayer(int64_t layer, const StepBatch& batch, std::byte* pool, MatrixView<float> x);
   // logits[i, :] for the rows of x named by `rows`, at most logits_tile() of them.
   MatrixView<float> Logits(MatrixView<const float> x, std::span<const int64_t> rows);
   int64_t logits_tile() const { return kLogitsTile; }
@@ -48,17 +49,11 @@ class Transformer {
  private:
   static constexpr int64_t kLogitsTile = 64;
 
-  // What key normalisation folds into the query side: γ_qC ⊙ γ_kC, then γ_qR.
-  struct QueryNorm {
-    std::vector<float> content, rope, unified;
-  };
-
-  void Attention(int64_t layer, const StepBatch& batch, const std::byte* pool,
-                 MatrixView<const float> h, MatrixView<float> out);
+  void Attention(int64_t layer, const StepBatch& batch, std::byte* pool, MatrixView<const float> h,
+                 MatrixView<float> out);
   // The rows of one group: latents into the cache, attention, the heads' outputs W_UV z.
-  void AttendGroup(int64_t layer, const StepBatch& batch, const WidthGroup& group,
-                   const std::byte* pool, MatrixView<const float> h, MatrixView<const float> q,
-                   MatrixView<float> heads);
+  void AttendGroup(int64_t layer, const StepBatch& batch, const WidthGroup& group, std::byte* pool,
+                   MatrixView<const float> h, MatrixView<const float> q, MatrixView<float> heads);
   // Neighbouring rows of a layer that attend by one route, at one width.
   struct AttentionRows {
     int64_t layer, rank;  // rank: of the latent
@@ -80,7 +75,7 @@ class Transformer {
   void RotateQuery(const QueryNorm& norm, MatrixView<float> q);
   // h: the rows of the group.
   void WriteLatents(int64_t layer, const StepBatch& batch, const WidthGroup& group,
-                    const BlockLayout& layout, MatrixView<const float> h);
+                    const BlockLayout& layout, std::byte* pool, MatrixView<const float> h);
   // u and k of W_DKV h, at rank c.cols; the rotary rows follow those of the full rank.
   void ProjectLatents(const LayerWeights& w, MatrixView<const float> h, MatrixView<float> c,
                       MatrixView<float> k);
