@@ -1,10 +1,12 @@
-// What both decode kernels read, passed by value at launch.
+// What both decode kernels read, passed by value at launch, and what they may be given.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 
+#include "kernels/core/check.h"
 #include "kernels/cuda/mla_decode.h"
+#include "kernels/cuda/shared_tile.h"
 
 namespace latentd::cuda {
 
@@ -31,6 +33,26 @@ struct CombineParams {
   int row_latent;
   int slots_per_group;  // 4 when a slot is a unit, 1 when it is a group
 };
+
+inline bool Aligned16(const void* pointer) {
+  return reinterpret_cast<uintptr_t>(pointer) % 16 == 0;
+}
+
+// Aborts where MlaDecode must not begin.
+inline void CheckDecodeArgs(const MlaDecodeArgs& args) {
+  const int64_t row_width = args.row_latent + args.rope_dim;
+  LATENTD_CHECK(args.row_latent >= 64 && args.row_latent <= 512 && args.row_latent % 64 == 0);
+  LATENTD_CHECK(args.rope_dim >= 0 && args.rope_dim <= kChunkLanes && args.num_heads >= 1);
+  LATENTD_CHECK(args.key_norm == KeyNorm::kNone ||
+                (args.num_kv_groups >= 1 && args.num_heads % args.num_kv_groups == 0));
+  LATENTD_CHECK(args.softmax_scale > 0);
+  LATENTD_CHECK(args.q_ld % 8 == 0 && args.q_ld >= row_width);
+  LATENTD_CHECK(args.layer.rows % 16 == 0 && args.layer.row_bytes % 16 == 0 &&
+                args.layer.row_bytes >= 2 * row_width && args.layer.alphas % 4 == 0);
+  LATENTD_CHECK(Aligned16(args.q) && Aligned16(args.pool) && Aligned16(args.partials) &&
+                Aligned16(args.out));
+  LATENTD_CHECK(args.pool_bytes / kGranuleBytes < int64_t{1} << 31);
+}
 
 inline DecodeParams DecodeParamsOf(const MlaDecodeArgs& args) {
   constexpr float kLog2E = 1.44269504088896340736f;

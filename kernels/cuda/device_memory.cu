@@ -3,22 +3,60 @@
 #include "kernels/cuda/check.cuh"
 
 namespace latentd::cuda {
+namespace {
+
+bool IsUsable(int device) {
+  int major = 0, minor = 0;
+  LATENTD_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
+  LATENTD_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
+  return major == 9 && minor == 0;
+}
+
+int CountAll() {
+  int count = 0;
+  return cudaGetDeviceCount(&count) == cudaSuccess ? count : 0;
+}
+
+}  // namespace
 
 int NumDevices() {
-  int count = 0;
-  if (cudaGetDeviceCount(&count) != cudaSuccess) return 0;
   int usable = 0;
-  for (int device = 0; device < count; ++device) {
-    int major = 0, minor = 0;
-    LATENTD_CUDA_CHECK(cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, device));
-    LATENTD_CUDA_CHECK(cudaDeviceGetAttribute(&minor, cudaDevAttrComputeCapabilityMinor, device));
-    if (major == 9 && minor == 0) ++usable;
-  }
+  for (int device = 0, count = CountAll(); device < count; ++device) usable += IsUsable(device);
   return usable;
+}
+
+bool UseDevice() {
+  for (int device = 0, count = CountAll(); device < count; ++device) {
+    if (!IsUsable(device)) continue;
+    LATENTD_CUDA_CHECK(cudaSetDevice(device));
+    return true;
+  }
+  return false;
+}
+
+DeviceInfo QueryDevice() {
+  int device = 0;
+  LATENTD_CUDA_CHECK(cudaGetDevice(&device));
+  cudaDeviceProp properties;
+  LATENTD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
+  size_t free = 0, total = 0;
+  LATENTD_CUDA_CHECK(cudaMemGetInfo(&free, &total));
+  return {properties.name, properties.multiProcessorCount, free, total};
 }
 
 DeviceBuffer::DeviceBuffer(size_t bytes) : bytes_(bytes) {
   if (bytes > 0) LATENTD_CUDA_CHECK(cudaMalloc(reinterpret_cast<void**>(&data_), bytes));
+}
+
+std::unique_ptr<DeviceBuffer> DeviceBuffer::TryMake(size_t bytes) {
+  void* data = nullptr;
+  const cudaError_t error = bytes > 0 ? cudaMalloc(&data, bytes) : cudaSuccess;
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // not left behind for the next call
+    return nullptr;
+  }
+  LATENTD_CUDA_CHECK(error);
+  return std::unique_ptr<DeviceBuffer>(new DeviceBuffer(static_cast<std::byte*>(data), bytes));
 }
 
 DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
@@ -29,6 +67,29 @@ void DeviceBuffer::Upload(const void* from) {
 
 void DeviceBuffer::Download(void* to) const {
   LATENTD_CUDA_CHECK(cudaMemcpy(to, data_, bytes_, cudaMemcpyDeviceToHost));
+}
+
+Stream::Stream() { LATENTD_CUDA_CHECK(cudaStreamCreateWithFlags(&stream_, cudaStreamNonBlocking)); }
+
+Stream::~Stream() {
+  cudaStreamSynchronize(stream_);
+  cudaStreamDestroy(stream_);
+}
+
+void Stream::Wait() const { LATENTD_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
+
+PinnedBuffer::PinnedBuffer(size_t bytes) : bytes_(bytes) {
+  if (bytes > 0) LATENTD_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&data_), bytes));
+}
+
+PinnedBuffer::~PinnedBuffer() { cudaFreeHost(data_); }
+
+void CopyToDevice(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes) {
+  LATENTD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream));
+}
+
+void CopyToHost(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes) {
+  LATENTD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream));
 }
 
 }  // namespace latentd::cuda

@@ -1,18 +1,41 @@
-// Memory of the current device, for code that includes no CUDA.
+// The device and its memory, for code that includes no CUDA. A program without kernels may be
+// linked with an emulation of both (tests/kernels/cuda).
+//
+// A failed call aborts with file and line, and so does the first wait for work that failed.
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+
+struct CUstream_st;  // cudaStream_t is a pointer to it
 
 namespace latentd::cuda {
 
 // Devices that kernels of this build run on (compute capability 9.0); 0 also without a driver.
 int NumDevices();
 
-// Owns `bytes` of the current device's memory. Aborts when there is not enough. Any thread, one at
-// a time.
+// Makes the first of these the calling thread's current device: before anything else that a thread
+// does with devices. False when there is none.
+bool UseDevice();
+
+// Of the current device.
+struct DeviceInfo {
+  std::string name;        // "NVIDIA H100 80GB HBM3"
+  int num_processors = 0;  // multiprocessors
+  uint64_t free_bytes = 0;
+  uint64_t total_bytes = 0;
+};
+DeviceInfo QueryDevice();
+
+// Owns `bytes` of the current device's memory, contents undefined. Any thread, one at a time.
 class DeviceBuffer {
  public:
+  // Aborts when there is not enough.
   explicit DeviceBuffer(size_t bytes);
+  // Null when there is not enough.
+  static std::unique_ptr<DeviceBuffer> TryMake(size_t bytes);
   ~DeviceBuffer();
   DeviceBuffer(const DeviceBuffer&) = delete;
   DeviceBuffer& operator=(const DeviceBuffer&) = delete;
@@ -24,8 +47,48 @@ class DeviceBuffer {
   void Download(void* to) const;
 
  private:
+  DeviceBuffer(std::byte* data, size_t bytes) : data_(data), bytes_(bytes) {}
+
   std::byte* data_ = nullptr;
   size_t bytes_;
 };
+
+// Owns a queue of work of the current device; destroyed after that work is done. One thread at a
+// time.
+class Stream {
+ public:
+  Stream();
+  ~Stream();
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+
+  CUstream_st* get() const { return stream_; }
+  // Returns when all work enqueued so far is done.
+  void Wait() const;
+
+ private:
+  CUstream_st* stream_ = nullptr;
+};
+
+// Owns host memory that a device copies from and to beside other work. Any thread, one at a time.
+class PinnedBuffer {
+ public:
+  explicit PinnedBuffer(size_t bytes);
+  ~PinnedBuffer();
+  PinnedBuffer(const PinnedBuffer&) = delete;
+  PinnedBuffer& operator=(const PinnedBuffer&) = delete;
+
+  std::byte* data() const { return data_; }
+  size_t bytes() const { return bytes_; }
+
+ private:
+  std::byte* data_ = nullptr;
+  size_t bytes_;
+};
+
+// Enqueue a copy between device memory and a PinnedBuffer. Both stay, and the host neither changes
+// what is sent nor reads what is fetched, until the stream has been waited for.
+void CopyToDevice(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes);
+void CopyToHost(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes);
 
 }  // namespace latentd::cuda
