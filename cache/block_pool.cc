@@ -49,6 +49,10 @@ absl::StatusOr<std::unique_ptr<BlockPool>> BlockPool::Create(PageShape shape, in
                                                    max_pages * shape.full_blocks, " blocks of ",
                                                    shape.classes[0].block_bytes, " bytes"));
   }
+  if (!options.has_memory) {
+    return std::unique_ptr<BlockPool>(
+        new BlockPool(std::move(shape), num_pages, std::move(options), nullptr, 0));
+  }
   const uint64_t bytes = static_cast<uint64_t>(num_pages * shape.page_bytes());
   const int64_t num_tokens = num_pages * shape.page_tokens();
   if (const auto available = static_cast<uint64_t>(AvailableMemoryBytes()); bytes > available) {
@@ -71,7 +75,9 @@ BlockPool::BlockPool(PageShape shape, int64_t num_pages, BlockPoolOptions option
       pages_(SlotsPerPage(shape_), static_cast<uint32_t>(num_pages)),
       ref_counts_(static_cast<size_t>(num_pages) * pages_.max_slots(), 0) {}
 
-BlockPool::~BlockPool() { munmap(base_, mapped_bytes_); }
+BlockPool::~BlockPool() {
+  if (base_ != nullptr) munmap(base_, mapped_bytes_);
+}
 
 std::optional<uint32_t> BlockPool::Allocate(size_t cls) {
   if (options_.may_allocate && !options_.may_allocate()) return std::nullopt;
@@ -109,7 +115,7 @@ bool BlockPool::Unref(uint32_t granule) {
 }
 
 void BlockPool::Poison(uint32_t granule) {
-  if (!options_.poison) return;
+  if (!options_.poison || base_ == nullptr) return;
   std::memset(Block(granule), 0xFF, static_cast<size_t>(LayoutOf(granule).block_bytes));
 }
 

@@ -28,6 +28,9 @@ constexpr bool kPoisonFreedBlocks = false;
 struct BlockPoolOptions {
   // Fill blocks with 0xFF, NaN in every format, when they are freed and when they are handed out.
   bool poison = kPoisonFreedBlocks;
+  // False: the blocks lie on a device, and the pool only says which of them are free. It has no
+  // addresses then and poisons nothing.
+  bool has_memory = true;
   // Asked before each allocation; false makes it return nothing. Empty: never refuses. For tests.
   std::function<bool()> may_allocate;
 };
@@ -85,7 +88,7 @@ class BlockPool {
   size_t ClassOfPage(uint32_t page) const { return pages_.class_of(page); }
   uint32_t UsedOfPage(uint32_t page) const { return pages_.used(page); }
 
-  std::byte* base() { return base_; }
+  std::byte* base() { return base_; }  // null without memory, as what follows
   std::byte* Block(uint32_t granule) {
     return base_ + static_cast<int64_t>(granule) * kGranuleBytes;
   }
@@ -106,7 +109,7 @@ class BlockPool {
   const PageShape shape_;
   const uint32_t page_granules_;
   const BlockPoolOptions options_;
-  std::byte* const base_;  // owned mapping
+  std::byte* const base_;  // owned mapping, or null
   const size_t mapped_bytes_;
   SlabPages pages_;
   std::vector<uint32_t> ref_counts_;  // by index; 0: free

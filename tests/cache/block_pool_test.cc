@@ -72,6 +72,19 @@ TEST_CASE("freed and fresh blocks are poisoned when asked") {
   CHECK(AllBytesAre(*pool, granule, 0xFF));
 }
 
+TEST_CASE("a pool without memory hands out the blocks of one with memory") {
+  auto with = MakePool(5);
+  auto without = MakePool(5, {.poison = true, .has_memory = false, .may_allocate = {}});
+  CHECK(without->base() == nullptr);
+  for (int i = 0; i < 3; ++i) CHECK(with->Allocate() == without->Allocate());
+  for (auto* pool : {with.get(), without.get()}) CHECK(pool->Unref(pool->GranuleOf(1)));
+  for (int i = 0; i < 4; ++i) CHECK(with->Allocate() == without->Allocate());
+  // More than any host has.
+  constexpr int64_t kMany = int64_t{1} << 30;
+  const int64_t blocks = kMany * kGranuleBytes / kLayout.block_bytes;
+  CHECK(MakePool(blocks, {.has_memory = false, .may_allocate = {}})->num_free() == blocks);
+}
+
 TEST_CASE("allocation can be refused from outside") {
   bool allow = false;
   auto pool = MakePool(2, {.poison = false, .may_allocate = [&allow] { return allow; }});

@@ -4,14 +4,13 @@
 #include <cmath>
 #include <memory>
 #include <random>
-#include <span>
 #include <utility>
 #include <vector>
 
-#include "cache/block_pool.h"
 #include "engine/model/model_executor.h"
 #include "kernels/core/thread_pool.h"
 #include "tests/engine/model/random_model.h"
+#include "tests/engine/model/step_runner.h"
 
 namespace latentd {
 
@@ -41,7 +40,7 @@ inline std::vector<uint32_t> Tokens(size_t count, uint32_t seed) {
   return ids;
 }
 
-struct Runner {
+struct Runner : StepRunner {
   Runner(const RandomModel& model, int threads, CpuPath path = BestCpuPath(),
          Determinism determinism = Determinism::kStrict, CacheFormat cache = CacheFormat::kBf16)
       : pool(threads), context{path, &pool} {
@@ -53,43 +52,12 @@ struct Runner {
                                                512, determinism);
   }
 
-  struct Sequence {
-    std::vector<uint32_t> ids, table;
-    int64_t computed = 0;
-    std::vector<std::vector<float>> logits;
-    Width width = {};  // full
-  };
-
-  Sequence NewSequence(std::vector<uint32_t> ids, Width width = {}) {
-    Sequence s{std::move(ids), {}, 0, {}, width};
-    for (size_t i = 0; i < (s.ids.size() + 63) / 64; ++i) s.table.push_back(*blocks->Allocate());
-    return s;
-  }
-
   void Step(const std::vector<std::pair<Sequence*, int64_t>>& portions) {
-    StepPlan plan;
-    for (const auto& [s, count] : portions) {
-      PlanEntry entry;
-      entry.first_position = s->computed;
-      entry.token_ids = {s->ids.data() + s->computed, static_cast<size_t>(count)};
-      entry.block_table = s->table;
-      entry.width_q = s->width.q;
-      entry.width_kv = s->width.kv;
-      plan.entries.push_back(entry);
-    }
-    std::vector<EntryOutcome> outcomes;
-    executor->Run(
-        plan,
-        [&](size_t entry, int64_t, std::span<float> row) {
-          portions[entry].first->logits.emplace_back(row.begin(), row.end());
-        },
-        &outcomes);
-    for (const auto& [s, count] : portions) s->computed += count;
+    StepRunner::Step(executor.get(), portions);
   }
 
   ThreadPool pool;
   Context context;
-  std::unique_ptr<BlockPool> blocks;
   std::unique_ptr<ModelExecutor> executor;
 };
 

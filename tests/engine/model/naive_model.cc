@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "kernels/core/dtype.h"
+#include "kernels/moe_router.h"
 
 namespace latentd {
 namespace {
@@ -51,6 +52,28 @@ Vec Mlp(const MlpWeights& mlp, const Vec& h) {
   return MatVec(mlp.down, gate);
 }
 
+// The router's own choice: kernels/moe_router.h is tested by itself.
+Vec Experts(const ModelConfig& config, const LayerWeights& w, const Vec& h) {
+  const RouterConfig& router = config.moe->router;
+  const WeightView gate{w.router_weight.data(), DType::kF32, router.num_experts, config.hidden_size,
+                        config.hidden_size};
+  const Vec scores = MatVec(gate, h);
+  std::vector<float> logits(scores.begin(), scores.end());
+  std::vector<int32_t> ids(static_cast<size_t>(router.top_k));
+  std::vector<float> weights(ids.size());
+  RouteExperts({}, router, {logits.data(), 1, router.num_experts, router.num_experts},
+               w.router_bias.empty() ? nullptr : w.router_bias.data(),
+               {ids.data(), 1, router.top_k, router.top_k},
+               {weights.data(), 1, router.top_k, router.top_k});
+  Vec sum = w.shared_expert.gate ? Mlp(w.shared_expert, h) : Vec(h.size());
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const auto expert = static_cast<size_t>(ids[i]);
+    const Vec out = expert < w.experts.size() ? Mlp(w.experts[expert], h) : h;
+    for (size_t j = 0; j < sum.size(); ++j) sum[j] += static_cast<double>(weights[i]) * out[j];
+  }
+  return sum;
+}
+
 }  // namespace
 
 NaiveResult NaiveForward(const ModelConfig& config, const Weights& weights,
@@ -70,7 +93,9 @@ NaiveResult NaiveForward(const ModelConfig& config, const Weights& weights,
   const auto add = [scale = static_cast<double>(config.residual_scale)](Vec& a, const Vec& b) {
     for (size_t i = 0; i < a.size(); ++i) a[i] += scale * b[i];
   };
-  for (const LayerWeights& w : weights.layers) {
+  std::vector<Vec> shortcut(ids.size());
+  for (int64_t layer = 0; layer < config.num_layers; ++layer) {
+    const LayerWeights& w = weights.layers[static_cast<size_t>(layer)];
     std::vector<Vec> h;
     for (const Vec& row : x) h.push_back(Norm(row, w.input_norm, eps));
     const NaiveAttended attended = attention(config, w, Project(config, w, h, cache));
@@ -79,7 +104,11 @@ NaiveResult NaiveForward(const ModelConfig& config, const Weights& weights,
     }
     for (size_t t = 0; t < x.size(); ++t) {
       add(x[t], MatVec(w.o_proj, attended.heads[t]));
-      add(x[t], Mlp(w.mlp, Norm(x[t], w.post_attention_norm, eps)));
+      const Vec normed = Norm(x[t], w.post_attention_norm, eps);
+      if (config.starts_shortcut(layer)) shortcut[t] = Experts(config, w, normed);
+      add(x[t], config.is_moe_layer(layer) ? Experts(config, w, normed) : Mlp(w.mlp, normed));
+      if (!config.ends_shortcut(layer)) continue;
+      for (size_t j = 0; j < x[t].size(); ++j) x[t][j] += shortcut[t][j];
     }
   }
   for (const Vec& row : x) {

@@ -74,14 +74,12 @@ inline RandomModel MakeRandomModel(const ModelConfig& config, uint32_t seed,
     const auto mlp = [&](int64_t units) {
       return MlpWeights{matrix(units, d), matrix(units, d), matrix(d, units)};
     };
-    if (!config.is_moe_layer(i)) {
-      w.mlp = mlp(config.intermediate_size);
-      continue;
-    }
+    if (!config.is_moe_layer(i)) w.mlp = mlp(config.intermediate_size);
+    if (!config.is_moe_layer(i) && !config.starts_shortcut(i)) continue;
     std::normal_distribution<float> normal(0, 1 / std::sqrt(static_cast<float>(d)));
     w.router_weight.resize(static_cast<size_t>(config.moe->router.num_experts * d));
     for (float& v : w.router_weight) v = normal(random);
-    for (int64_t e = 0; e < config.moe->router.num_experts; ++e) {
+    for (int64_t e = 0; e < config.moe->num_weighted(); ++e) {
       w.experts.push_back(mlp(config.moe->expert_intermediate_size));
     }
     if (config.moe->shared_intermediate_size > 0) {
