@@ -1,0 +1,67 @@
+// The executor that runs a real model on a device.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "engine/cuda/cuda_transformer.h"
+#include "engine/cuda/device_weights.h"
+#include "engine/cuda/step_inputs.h"
+#include "engine/executor.h"
+
+namespace latentd {
+
+// Owns the latent pool and the activations in device memory; a step allocates none. Strict alone,
+// bf16 latents alone. Engine thread only, except layers_done(); made on a thread that has called
+// cuda::UseDevice. Borrows config and weights.
+class CudaExecutor : public Executor {
+ public:
+  // Bytes of device memory beside weights and pool. `layout` is that of the blocks at full width.
+  static int64_t WorkBytes(const ModelConfig& config, const BlockLayout& layout,
+                           const StepLimits& limits);
+
+  // RESOURCE_EXHAUSTED, with the numbers, when work and a pool of pool_bytes do not fit;
+  // UNIMPLEMENTED for latents that are not bf16.
+  static absl::StatusOr<std::unique_ptr<CudaExecutor>> Create(const ModelConfig& config,
+                                                              const DeviceWeights& weights,
+                                                              const BlockLayout& layout,
+                                                              const StepLimits& limits,
+                                                              int64_t pool_bytes);
+
+  // A flag is looked at as each layer is enqueued, which runs ahead of the device: of a step whose
+  // sequences are all cancelled the rest is not enqueued. Waits once, when all is enqueued; steps
+  // with more than kLogitsTile rows of logits once for each so many.
+  void Run(const StepPlan& plan, const LogitsSink& sink,
+           std::vector<EntryOutcome>* outcomes) override;
+  int64_t vocab_size() const override { return config_.vocab_size; }
+
+  // Counts layers finished since the start, a step's at its end. Any thread.
+  uint64_t layers_done() const { return layers_done_.load(std::memory_order_relaxed); }
+
+ private:
+  CudaExecutor(const ModelConfig& config, const DeviceWeights& weights, const BlockLayout& layout,
+               const StepLimits& limits, std::unique_ptr<cuda::DeviceBuffer> pool);
+
+  void FindWanted(const StepPlan& plan);
+  void DeliverLogits(const StepInputs& inputs, const LogitsSink& sink,
+                     const std::vector<EntryOutcome>& outcomes);
+
+  const ModelConfig& config_;
+  const std::unique_ptr<cuda::DeviceBuffer> pool_;
+  cuda::Stream stream_;
+  StepSender sender_;
+  CudaTransformer transformer_;
+  cuda::PinnedBuffer logits_;  // [kLogitsTile, V]
+  StepBatch batch_;
+  std::atomic<uint64_t> layers_done_{0};
+  struct LogitsRow {
+    size_t entry;
+    int64_t position;
+  };
+  std::vector<LogitsRow> wanted_;
+  std::vector<int32_t> wanted_rows_;  // of the batch
+};
+
+}  // namespace latentd

@@ -1,0 +1,137 @@
+#include "engine/cuda/step_inputs.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "engine/model/query_factors.h"
+#include "kernels/core/check.h"
+#include "kernels/cuda/shared_tile.h"
+#include "kernels/rope.h"
+
+namespace latentd {
+namespace {
+
+constexpr size_t kAlign = 256;
+// Pieces: ids, angles, factors, slots, wanted rows, tables, then two of each launch.
+constexpr int64_t kFixedPieces = 6;
+
+int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+int64_t RowLatent(int64_t rank) { return CeilDiv(rank, cuda::kTileRows) * cuda::kTileRows; }
+
+}  // namespace
+
+// A token makes ⌈H / 64⌉ tiles of rows at most, a tile one item for each unit of tokens, and every
+// launch has a token.
+int64_t StepSender::DeviceBytes(const ModelConfig& config, const StepLimits& limits) {
+  const int64_t tiles = limits.max_rows * CeilDiv(config.num_heads, cuda::kTileRows);
+  const int64_t items = tiles * CeilDiv(limits.max_context, kUnitTokens);
+  const int64_t blocks = limits.max_sequences * CeilDiv(limits.max_context, kBlockTokens);
+  const auto bytes = [](int64_t count, size_t size) { return count * static_cast<int64_t>(size); };
+  return bytes(limits.max_rows, sizeof(uint32_t) + sizeof(float) + sizeof(int64_t)) +
+         bytes(limits.max_rows * (config.qk_rope_head_dim + 1), sizeof(float)) +
+         bytes(blocks, sizeof(uint32_t)) + bytes(items, sizeof(cuda::DecodeItem)) +
+         bytes(tiles, sizeof(cuda::DecodeRowTile)) +
+         bytes(kFixedPieces + 2 * limits.max_rows, kAlign);
+}
+
+StepSender::StepSender(const ModelConfig& config, const StepLimits& limits, int num_processors)
+    : config_(config),
+      limits_(limits),
+      num_processors_(num_processors),
+      host_(static_cast<size_t>(DeviceBytes(config, limits))),
+      device_(host_.bytes()) {}
+
+template <typename T>
+StepSender::Piece<T> StepSender::Take(int64_t count) {
+  const size_t at = used_;
+  used_ += (static_cast<size_t>(count) * sizeof(T) + kAlign - 1) / kAlign * kAlign;
+  LATENTD_CHECK(used_ <= host_.bytes());
+  return {reinterpret_cast<T*>(host_.data() + at), reinterpret_cast<T*>(device_.data() + at)};
+}
+
+template <typename T>
+const T* StepSender::Put(std::span<const T> from) {
+  const Piece<T> piece = Take<T>(static_cast<int64_t>(from.size()));
+  std::copy(from.begin(), from.end(), piece.host);
+  return piece.device;
+}
+
+const StepInputs& StepSender::Send(CUstream_st* stream, const StepBatch& batch,
+                                   std::span<const int32_t> wanted) {
+  LATENTD_CHECK(batch.num_rows() <= limits_.max_rows &&
+                static_cast<int64_t>(batch.sequences.size()) <= limits_.max_sequences);
+  used_ = 0;
+  PutRows(batch);
+  inputs_.wanted = {Put(wanted), wanted.size()};
+  PutAttention(batch);
+  cuda::CopyToDevice(stream, device_.data(), host_.data(), used_);
+  return inputs_;
+}
+
+void StepSender::PutRows(const StepBatch& batch) {
+  const int64_t rows = batch.num_rows(), d_r = config_.qk_rope_head_dim;
+  inputs_.token_ids = {Put(std::span(batch.token_ids)), batch.token_ids.size()};
+  const Piece<int64_t> slots = Take<int64_t>(rows);
+  for (int64_t i = 0; i < rows; ++i) {
+    const auto row = static_cast<size_t>(i);
+    slots.host[i] = int64_t{batch.blocks[row]} * kBlockTokens + batch.block_offsets[row];
+  }
+  inputs_.slots = slots.device;
+  const Piece<float> angles = Take<float>(rows * d_r);
+  if (d_r > 0) {
+    RopeAngles(batch.positions, config_.rope.inv_freq, config_.rope.magnitude,
+               {angles.host, rows, d_r, d_r});
+  }
+  inputs_.angles = {angles.device, rows, d_r, d_r};
+  inputs_.query_factors = nullptr;
+  if (config_.rope.query_beta == 0) return;
+  const Piece<float> factors = Take<float>(rows);
+  for (int64_t i = 0; i < rows; ++i) {
+    factors.host[i] = QueryFactor(config_.rope, batch.positions[static_cast<size_t>(i)]);
+  }
+  inputs_.query_factors = factors.device;
+}
+
+// [sequences][block_table_ld]; what lies past a sequence's end is not read.
+const uint32_t* StepSender::PutBlockTables(const StepBatch& batch) {
+  int64_t blocks = 0;
+  for (const AttentionSequence& s : batch.sequences) {
+    blocks = std::max(blocks, CeilDiv(s.first_position + s.num_tokens, kBlockTokens));
+  }
+  LATENTD_CHECK(blocks <= CeilDiv(limits_.max_context, kBlockTokens));
+  inputs_.block_table_ld = blocks;
+  const auto count = static_cast<int64_t>(batch.sequences.size());
+  const Piece<uint32_t> tables = Take<uint32_t>(count * blocks);
+  for (int64_t i = 0; i < count; ++i) {
+    const std::span table = batch.sequences[static_cast<size_t>(i)].block_table;
+    std::copy_n(table.begin(), std::min(blocks, static_cast<int64_t>(table.size())),
+                tables.host + i * blocks);
+  }
+  return tables.device;
+}
+
+void StepSender::PutAttention(const StepBatch& batch) {
+  const uint32_t* const tables = PutBlockTables(batch);
+  const int64_t max_floats = limits_.partial_bytes / static_cast<int64_t>(sizeof(float));
+  inputs_.groups.assign(batch.groups.size(), {});
+  for (size_t g = 0; g < batch.groups.size(); ++g) {
+    const WidthGroup& group = batch.groups[g];
+    const auto sequences =
+        std::span(batch.sequences).subspan(group.first_sequence, group.num_sequences);
+    for (const AttentionLaunch& launch :
+         CutLaunches(sequences, config_.num_heads, RowLatent(group.width.kv), max_floats)) {
+      AttentionStep& step = inputs_.groups[g].emplace_back();
+      step.plan =
+          cuda::PlanDecode(launch.sequences, static_cast<int>(config_.num_heads), num_processors_);
+      step.items = Put(std::span<const cuda::DecodeItem>(step.plan.items));
+      step.row_tiles = Put(std::span<const cuda::DecodeRowTile>(step.plan.row_tiles));
+      const auto first = static_cast<int64_t>(group.first_sequence + launch.first_sequence);
+      step.block_tables = tables + first * inputs_.block_table_ld;
+      const AttentionSequence& last = launch.sequences.back();
+      step.end_row = last.first_row + last.num_tokens;
+    }
+  }
+}
+
+}  // namespace latentd

@@ -1,0 +1,84 @@
+// What the host tells the device about a step, sent in one copy.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "engine/cuda/attention_launches.h"
+#include "engine/model/config.h"
+#include "engine/model/step_batch.h"
+#include "kernels/core/tensor.h"
+#include "kernels/cuda/decode_plan.h"
+#include "kernels/cuda/device_memory.h"
+
+namespace latentd {
+
+// What a step may have at most; buffers are made for it.
+struct StepLimits {
+  int64_t max_rows = 0;       // tokens of a step
+  int64_t max_sequences = 0;  // entries of a step
+  int64_t max_context = 0;    // tokens of a sequence
+  // Room for the partial sums of attention; what needs more is cut into several launches.
+  int64_t partial_bytes = int64_t{256} << 20;
+};
+
+// One launch of the decode attention. Pointers are device memory.
+struct AttentionStep {
+  cuda::DecodePlan plan;  // host
+  const cuda::DecodeItem* items = nullptr;
+  const cuda::DecodeRowTile* row_tiles = nullptr;
+  const uint32_t* block_tables = nullptr;  // of the launch's first sequence
+  int64_t end_row = 0;                     // of the batch: one past the launch's last
+};
+
+// Pointers are device memory, borrowed until the next Send.
+struct StepInputs {
+  std::span<const uint32_t> token_ids;   // [T]
+  MatrixView<const float> angles;        // [T, d_r]
+  const float* query_factors = nullptr;  // [T]; null when all are one
+  const int64_t* slots = nullptr;        // [T], as LatentWrite wants them
+  std::span<const int32_t> wanted;       // rows that give logits, in the order of the batch
+  int64_t block_table_ld = 0;            // elements
+  std::vector<std::vector<AttentionStep>> groups;  // launches of each width group
+};
+
+// Engine thread only. Borrows config.
+class StepSender {
+ public:
+  StepSender(const ModelConfig& config, const StepLimits& limits, int num_processors);
+
+  // Bytes of device memory that it holds.
+  static int64_t DeviceBytes(const ModelConfig& config, const StepLimits& limits);
+
+  // Lays the batch out in pinned memory, enqueues its copy and gives what it is on the device. The
+  // stream must have been waited for since the last call.
+  const StepInputs& Send(CUstream_st* stream, const StepBatch& batch,
+                         std::span<const int32_t> wanted);
+
+ private:
+  // A piece of the copy: where it is written, and where it will be.
+  template <typename T>
+  struct Piece {
+    T* host;
+    T* device;
+  };
+  template <typename T>
+  Piece<T> Take(int64_t count);
+  template <typename T>
+  const T* Put(std::span<const T> from);
+  void PutRows(const StepBatch& batch);
+  const uint32_t* PutBlockTables(const StepBatch& batch);
+  void PutAttention(const StepBatch& batch);
+
+  const ModelConfig& config_;
+  const StepLimits limits_;
+  const int num_processors_;
+  cuda::PinnedBuffer host_;
+  cuda::DeviceBuffer device_;
+  size_t used_ = 0;
+  StepInputs inputs_;
+};
+
+}  // namespace latentd
