@@ -54,6 +54,9 @@ absl::StatusOr<std::unique_ptr<const Model>> BenchModel(const std::string& dir,
 }
 
 absl::Status Bench(const Options& options, BenchCommand command) {
+  if (options.device != "cpu") {
+    return absl::UnimplementedError("bench needs --device cpu: it measures no other back end yet");
+  }
   command.version = Version();
   const bool is_random = !command.random_weights.empty();
   const auto dir = is_random ? absl::StatusOr<std::string>(options.model) : ModelDir(options);

@@ -71,15 +71,6 @@ Set OneOf(std::string Options::*field, std::vector<std::string_view> values) {
   };
 }
 
-// Accepts the one value that is served today and refuses the others by name.
-Set Only(std::string_view served, std::string_view others, std::string_view why) {
-  return [=](Options&, std::string_view value) {
-    if (value == served) return absl::OkStatus();
-    if (value == others) return absl::InvalidArgumentError(fmt::format("'{}' {}", value, why));
-    return absl::InvalidArgumentError(fmt::format("is '{}', not '{}'", served, value));
-  };
-}
-
 Set Address(std::string Options::*field) {
   return [=](Options& o, std::string_view value) {
     const size_t colon = value.rfind(':');
@@ -245,12 +236,13 @@ std::vector<OptionSpec> MakeTable() {
        Number(&Options::priority_aging_seconds)},
 
       {"cache-tokens", "", "N", "Cache", "tokens that the latent cache holds", model,
-       Integer(&Options::cache_tokens, 1, int64_t{1} << 40), Fixed("a quarter of free memory")},
+       Integer(&Options::cache_tokens, 1, int64_t{1} << 40),
+       Fixed("a quarter of free memory, or nine tenths of a device's")},
       {"cache-memory", "", "BYTES", "Cache", "size of the latent cache", model,
        [](Options& o, std::string_view value) {
          return ParseBytes(value, kMaxBytes, &o.cache_memory_bytes);
        },
-       Fixed("a quarter of free memory")},
+       Fixed("a quarter of free memory, or nine tenths of a device's")},
       {"cache-format", "", "bf16|int8", "Cache",
        "int8: latents of 8 bits, for little more than half the memory and some accuracy", bench,
        OneOf(&Options::cache_format, {"bf16", "int8"}), Word(&Options::cache_format)},
@@ -260,8 +252,9 @@ std::vector<OptionSpec> MakeTable() {
       {"cpu-path", "", "PATH", "Device",
        "scalar, avx2, avx512, avx512-bf16, neon, or amx, which is compiled and was never run",
        bench, CpuPathName(), Fixed("the fastest")},
-      {"device", "", "cpu", "Device", "back end", bench,
-       Only("cpu", "cuda", "is not built yet; this version runs on the CPU"), Fixed("cpu")},
+      {"device", "", "cpu|cuda", "Device",
+       "cuda: a GPU of compute capability 9.0, in builds that have it; not run on one yet", bench,
+       OneOf(&Options::device, {"cpu", "cuda"}), Word(&Options::device)},
       {"determinism", "", "strict|relaxed", "Device",
        "strict: the same bits whatever else runs; relaxed: within rounding, long prompts quicker",
        model, OneOf(&Options::determinism, {"strict", "relaxed"}), Word(&Options::determinism)},
@@ -277,8 +270,8 @@ std::vector<OptionSpec> MakeTable() {
       {"log-format", "", "text|json", "Logs", "json: one object a line", serve,
        OneOf(&Options::log_format, {"text", "json"}), Word(&Options::log_format)},
 
-      {"gpu-memory-utilization", "", "SHARE", "Not served yet", "needs a GPU build", serve,
-       Refused("needs a GPU build, which this version does not have"), Fixed("")},
+      {"gpu-memory-utilization", "", "SHARE", "Not served yet", "later version", serve,
+       Refused("is not served yet: --cache-memory and --cache-tokens size the cache"), Fixed("")},
       {"api-key", "", "KEY", "Not served yet", "later version", serve, Refused(keys), Fixed("")},
       {"ssl-certfile", "", "FILE", "Not served yet", "later version", serve, Refused(keys),
        Fixed("")},

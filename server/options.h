@@ -44,8 +44,9 @@ struct Options {
 
   std::string weights = "as-stored";  // or "int8", "int4"
 
-  int64_t threads = 0;   // 0: one per processor
-  std::string cpu_path;  // "": the fastest that this CPU has
+  std::string device = "cpu";  // or "cuda"
+  int64_t threads = 0;         // 0: one per processor
+  std::string cpu_path;        // "": the fastest that this CPU has
   // Ranks of requests that name no width; 0: full.
   uint32_t width_q = 0, width_kv = 0;
   std::string determinism = "strict";    // or "relaxed"

@@ -117,6 +117,25 @@ absl::Status CheckTogether(const Options& o) {
   return absl::OkStatus();
 }
 
+// What only the CPU back end does.
+absl::Status CheckDevice(const Options& o) {
+  if (o.device == "cpu") return absl::OkStatus();
+  if (o.cache_format != "bf16") {
+    return absl::InvalidArgumentError(
+        fmt::format("--cache-format {} needs --device cpu: --device cuda stores latents as bf16",
+                    o.cache_format));
+  }
+  if (o.determinism != "strict") {
+    return absl::InvalidArgumentError(fmt::format(
+        "--determinism {} needs --device cpu: --device cuda is strict alone", o.determinism));
+  }
+  if (!o.cpu_path.empty()) {
+    return absl::InvalidArgumentError(
+        "--cpu-path needs --device cpu: --device cuda has one path of its own");
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 absl::Status ResolveOptions(OptionScope scope, const std::string& config_path,
@@ -135,7 +154,7 @@ absl::Status ResolveOptions(OptionScope scope, const std::string& config_path,
   if (status.ok()) status = ApplySource(given, options);
   // bench and inspect have no scheduler.
   if (status.ok() && (scope & (kScopeServe | kScopeText)) != 0) status = CheckTogether(*options);
-  return status;
+  return status.ok() ? CheckDevice(*options) : status;
 }
 
 }  // namespace latentd

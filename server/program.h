@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 #include <string>
@@ -9,12 +10,13 @@
 #include "absl/status/status.h"
 #include "cache/block_pool.h"
 #include "engine/engine.h"
+#include "engine/executor.h"
 #include "engine/model/loader.h"
-#include "engine/model/model_executor.h"
 #include "engine/text/chat_template.h"
 #include "engine/text/tokenizer.h"
 #include "kernels/core/context.h"
 #include "kernels/core/thread_pool.h"
+#include "server/device.h"
 #include "server/metrics.h"
 #include "server/options.h"
 #include "server/service.h"
@@ -29,8 +31,10 @@ struct Program {
   std::optional<ChatTemplate> chat_template;
   std::unique_ptr<ThreadPool> threads;
   Context context;
+  std::unique_ptr<Device> device;  // null: the CPU
   std::unique_ptr<BlockPool> pool;
-  std::unique_ptr<ModelExecutor> executor;
+  std::unique_ptr<Executor> executor;
+  std::function<uint64_t()> layers_done;  // by the executor
   std::unique_ptr<Metrics> metrics;
   std::unique_ptr<Engine> engine;
   std::unique_ptr<Service> service;
@@ -44,10 +48,12 @@ absl::Status CreateProgram(const Options& options, Program* program);
 
 // Parts of it. Model, tokenizer and chat template, checked against each other and the options.
 absl::Status LoadParts(const Options& options, const std::string& dir, Program* program);
-// Sizes and makes the cache, and settles the served context. After LoadParts.
+// Copies the weights to the device, where there is one. After LoadParts.
+absl::Status LoadDevice(Program* program);
+// Sizes and makes the cache, and settles the served context. After LoadDevice.
 absl::Status MakeCache(const Options& options, Program* program);
 // After MakeCache.
-void StartEngine(const Options& options, Program* program);
+absl::Status StartEngine(const Options& options, Program* program);
 
 // Of requests that name no width; absent: full.
 std::optional<v1::Width> DefaultWidth(const Options& options);

@@ -8,6 +8,7 @@
 
 #include "engine/calibrate.h"
 #include "engine/model/cache_shape.h"
+#include "engine/model/model_executor.h"
 #include "engine/model/width_ladder.h"
 #include "engine/sampling/logits_hash.h"
 #include "kernels/core/memory.h"
@@ -20,7 +21,10 @@ namespace {
 // Names what bits are promised for, and keys the logits hash.
 std::string Backend(const Options& options, const Program& program) {
   const WeightCopies format = program.model->weights.format;
-  return fmt::format("cpu {}{}{}{}", Name(program.context.cpu_path),
+  const std::string path = program.device != nullptr
+                               ? fmt::format("cuda {}", program.device->name())
+                               : fmt::format("cpu {}", Name(program.context.cpu_path));
+  return fmt::format("{}{}{}{}", path,
                      format == WeightCopies::kNone ? "" : fmt::format(" {}-weights", Name(format)),
                      CacheFormatOf(options) == CacheFormat::kInt8 ? " int8-cache" : "",
                      options.determinism == "strict" ? "" : " " + options.determinism);
@@ -33,6 +37,40 @@ Hash128 FingerprintOf(std::string_view backend) {
   Hash128 words;
   std::memcpy(words.data(), hash.Digest().data(), sizeof words);
   return words;
+}
+
+StepSize StepSizeOf(const Options& options, int64_t max_context) {
+  return {.max_tokens = options.max_num_batched_tokens,
+          .max_sequences = options.max_num_seqs,
+          .max_context = max_context};
+}
+
+// What the cache takes when nobody says: a share of what is free, since the host has other uses for
+// its memory, and a device hardly any.
+int64_t FreeForCache(const Options& options, const Program& program, const BlockLayout& layout,
+                     int64_t max_context) {
+  if (program.device == nullptr) return AvailableMemoryBytes() / 4;
+  return program.device->FreeForCache(layout, StepSizeOf(options, max_context)) / 10 * 9;
+}
+
+absl::Status MakeExecutor(const Options& options, Program* program) {
+  if (program->device != nullptr) {
+    const PageShape& shape = program->pool->shape();
+    auto made = program->device->MakeExecutor(program->pool->layout(),
+                                              StepSizeOf(options, program->max_context),
+                                              program->pool->num_pages() * shape.page_bytes());
+    if (!made.ok()) return made.status();
+    program->executor = std::move(made->executor);
+    program->layers_done = std::move(made->layers_done);
+    return absl::OkStatus();
+  }
+  auto executor = std::make_unique<ModelExecutor>(
+      program->model->config, program->model->weights, program->context, program->pool->layout(),
+      program->pool->base(), options.max_num_batched_tokens,
+      options.determinism == "relaxed" ? Determinism::kRelaxed : Determinism::kStrict);
+  program->layers_done = [running = executor.get()] { return running->layers_done(); };
+  program->executor = std::move(executor);
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -49,7 +87,8 @@ absl::Status MakeCache(const Options& options, Program* program) {
     num_blocks = options.cache_memory_bytes / layout.block_bytes;
   } else {
     const int64_t enough = (wanted + kBlockTokens) / kBlockTokens * options.max_num_seqs;
-    num_blocks = std::min(enough, AvailableMemoryBytes() / 4 / layout.block_bytes);
+    num_blocks =
+        std::min(enough, FreeForCache(options, *program, layout, wanted) / layout.block_bytes);
   }
   if (num_blocks < 2) {
     return absl::ResourceExhaustedError(fmt::format(
@@ -60,7 +99,8 @@ absl::Status MakeCache(const Options& options, Program* program) {
   const int64_t num_pages = options.cache_memory_bytes != 0
                                 ? std::max<int64_t>(1, num_blocks / shape.full_blocks)
                                 : (num_blocks + shape.full_blocks - 1) / shape.full_blocks;
-  auto pool = BlockPool::Create(shape, num_pages);
+  auto pool = BlockPool::Create(shape, num_pages,
+                                {.has_memory = program->device == nullptr, .may_allocate = {}});
   if (!pool.ok()) return pool.status();
   program->pool = *std::move(pool);
   program->max_context = std::min(wanted, program->pool->capacity_tokens());
@@ -70,15 +110,12 @@ absl::Status MakeCache(const Options& options, Program* program) {
   return absl::OkStatus();
 }
 
-void StartEngine(const Options& options, Program* program) {
+absl::Status StartEngine(const Options& options, Program* program) {
   const ModelConfig& config = program->model->config;
   program->threads = std::make_unique<ThreadPool>(NumThreads(options));
   program->context.pool = program->threads.get();
   program->context.cpu_path = PathOf(options);
-  program->executor = std::make_unique<ModelExecutor>(
-      config, program->model->weights, program->context, program->pool->layout(),
-      program->pool->base(), options.max_num_batched_tokens,
-      options.determinism == "relaxed" ? Determinism::kRelaxed : Determinism::kStrict);
+  if (absl::Status status = MakeExecutor(options, program); !status.ok()) return status;
 
   EngineOptions engine;
   engine.backend = Backend(options, *program);
@@ -109,7 +146,7 @@ void StartEngine(const Options& options, Program* program) {
   spdlog::info("{}, {} threads; {:.0f} us per step + {:.0f} us per token + {:.4f} us per position",
                engine.backend, program->threads->num_threads(), cost.base_us, cost.token_us,
                cost.position_us);
-  engine.layers_done = [program] { return program->executor->layers_done(); };
+  engine.layers_done = program->layers_done;
   const std::string cache_config =
       fmt::format("block_size={},num_gpu_blocks={},cache_dtype={}", kBlockTokens,
                   program->pool->capacity_tokens() / kBlockTokens,
@@ -135,6 +172,7 @@ void StartEngine(const Options& options, Program* program) {
                        .default_width = DefaultWidth(options),
                        .width_by_policy = pressure,
                        .random_seed = {}});
+  return absl::OkStatus();
 }
 
 }  // namespace latentd

@@ -1,0 +1,97 @@
+"""--device cuda: one sentence where it cannot be; over the emulated device, as exact as the goldens ask."""
+import concurrent.futures
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from conftest import BINARY, DEMO, ROOT, Rpc
+
+sys.path.insert(0, str(ROOT / "tools/golden"))
+import compare  # noqa: E402
+
+GOLDEN = ROOT / "tests/golden"
+# The same program, its kernels emulated on the CPU: slow, so short contexts and few prompts.
+EMULATED = pathlib.Path(BINARY).with_name("latentd_emulated")
+ARGUMENTS = ["--device", "cuda", "--max-model-len", "256", "--cache-tokens", "2048",
+             "--max-num-seqs", "8", "--max-num-batched-tokens", "128"]
+FAMILIES = sorted(path.name.removesuffix(".json.gz") for path in GOLDEN.glob("tiny-*.json.gz")
+                  if "elastic" not in path.name)
+
+
+def last_line(status, *args, binary=BINARY):
+    done = subprocess.run([binary, *map(str, args)], capture_output=True, text=True, check=False)
+    assert done.returncode == status, done.stderr
+    assert done.stdout == ""
+    return done.stderr.splitlines()[-1]
+
+
+@pytest.mark.parametrize("command", [["serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"],
+                                     ["generate", "-p", "a"], ["score", DEMO / "held-out.txt"]])
+def test_a_build_without_kernels_says_so(command):
+    assert last_line(1, *command, "--device", "cuda") == (
+        "latentd: --device cuda: this build has no CUDA: build with -DLATENTD_CUDA=ON, or use --device cpu")
+
+
+@pytest.mark.parametrize("flag, value", [("--cache-format", "int8"), ("--determinism", "relaxed"),
+                                         ("--cpu-path", "scalar")])
+def test_what_only_the_cpu_does_is_refused_with_both_flags(flag, value):
+    line = last_line(2, "generate", "-p", "a", "--device", "cuda", flag, value)
+    assert flag in line and "--device cuda" in line and "--device cpu" in line
+
+
+def test_bench_measures_the_cpu_alone():
+    assert last_line(1, "bench", "--device", "cuda") == (
+        "latentd: bench needs --device cpu: it measures no other back end yet")
+
+
+def test_an_unknown_device():
+    assert "cpu, cuda" in last_line(2, "generate", "-p", "a", "--device", "tpu")
+
+
+def test_a_cache_beyond_the_device():
+    line = last_line(1, "generate", "-p", "a", "--device", "cuda", "--cache-memory", "100G",
+                     binary=EMULATED)
+    assert "on the device" in line and "--cache-memory" in line
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_on_the_emulated_device(start, name):
+    server = start("--model", GOLDEN / name, *ARGUMENTS, binary=EMULATED)
+    goldens = compare.load(GOLDEN / f"{name}.json.gz")
+    few = {**goldens, "prompts": goldens["prompts"][:4]}
+    passed, report = compare.compare(compare.HttpClient(server.url), few)
+    print(report)
+    assert passed, report
+
+
+@pytest.mark.parametrize("name", ["tiny-elastic-blockwise", "tiny-elastic-unified"])
+def test_widths_on_the_emulated_device(start, name):
+    server = start("--model", GOLDEN / name, *ARGUMENTS, binary=EMULATED)
+    for goldens in compare.load(GOLDEN / f"{name}.json.gz")[:3]:
+        client = compare.HttpClient(server.url)
+        complete = client._complete
+        client._complete = lambda **body: complete(width=goldens["width"], **body)
+        few = {**goldens, "prompts": [{**p, "greedy": []} for p in goldens["prompts"][:3]]}
+        measured, worst = compare.compare_logprobs(client, few)
+        assert measured[0] <= goldens["bf16_next_token"]["mean"], (goldens["width"], worst)
+
+
+def test_the_backend_is_named_and_neighbours_change_no_bit(start):
+    server = start("--model", GOLDEN / "tiny-deepseek-v3", *ARGUMENTS, binary=EMULATED)
+    calls = Rpc(server)
+    status = calls.call("GetStatus", calls.message("GetStatusRequest", admin=True), admin=True)
+    assert status.backend == "cuda emulated"
+
+    def answer(first):
+        request = calls.message(
+            "GenerateRequest", token_ids=calls.message("TokenIds", ids=range(first, first + 40)),
+            logits_hash=True, sampling=calls.message("Sampling", temperature=0),
+            stop=calls.message("Stop", max_tokens=6, ignore_eos=True))
+        messages = list(calls.call("Generate", request, timeout=120))
+        return [i for m in messages for i in m.token_ids], messages[-1].logits_hash
+
+    alone = [answer(first) for first in (10, 20, 30)]
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert list(pool.map(answer, (10, 20, 30))) == alone
