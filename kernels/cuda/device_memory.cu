@@ -63,6 +63,8 @@ DeviceBuffer::~DeviceBuffer() { cudaFree(data_); }
 
 void DeviceBuffer::Upload(const void* from) {
   LATENTD_CUDA_CHECK(cudaMemcpy(data_, from, bytes_, cudaMemcpyHostToDevice));
+  // From pageable memory that returns once all is staged, with the last bytes still on their way.
+  LATENTD_CUDA_CHECK(cudaStreamSynchronize(nullptr));
 }
 
 void DeviceBuffer::Download(void* to) const {
