@@ -264,7 +264,7 @@ std::vector<Shape> Shapes() {
   return shapes;
 }
 
-TEST_CASE("LatentWrite stores normalised latents, rotated keys and their inverse RMS") {
+TEST_CASE("LatentWrite stores normalised latents, rotated keys and their inverse RMS", "[small]") {
   std::mt19937 rng(1);
   for (const Shape& shape : Shapes()) {
     const Step step(rng, shape, 37);

@@ -115,7 +115,8 @@ const Shape kShapes[] = {{1, 1, 1},    {3, 65, 33},   {33, 64, 32},      {31, 13
                          {70, 17, 64}, {1, 200, 300}, {5, 40, 70, 6, 3}, {40, 66, 31, 4, 2},
                          {2, 4, 0},    {0, 5, 7},     {4, 96, 128, 5, 1}};
 
-TEST_CASE("Linear and LinearTransposed with bf16 weights have the bits of the CPU's scalar path") {
+TEST_CASE("Linear and LinearTransposed with bf16 weights have the bits of the CPU's scalar path",
+          "[small]") {
   std::mt19937 rng(1);
   for (const Shape& shape : kShapes) {
     for (const bool transposed : {false, true}) {
@@ -129,7 +130,7 @@ TEST_CASE("Linear and LinearTransposed with bf16 weights have the bits of the CP
 
 // Both sides err by at most K + 2 roundings of Σ|x·w| + |bias|; operands lie below 1, halves
 // below 2.
-TEST_CASE("Linear with fp32 and fp16 weights is within the bound of fp32 summation") {
+TEST_CASE("Linear with fp32 and fp16 weights is within the bound of fp32 summation", "[small]") {
   std::mt19937 rng(2);
   for (const Shape& shape : kShapes) {
     for (const DType dtype : {DType::kF32, DType::kF16}) {

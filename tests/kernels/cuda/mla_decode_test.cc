@@ -263,7 +263,7 @@ std::vector<Shape> Shapes() {
   return shapes;
 }
 
-TEST_CASE("the decode attention agrees with the oracle") {
+TEST_CASE("the decode attention agrees with the oracle", "[small]") {
   std::mt19937 rng(11);
   for (const Shape& shape : Shapes()) {
     const Step step(rng, shape, {130, 1, 64, 65}, {1, 1, 3, 2});
@@ -290,7 +290,8 @@ TEST_CASE("random geometries agree with the oracle") {
   }
 }
 
-TEST_CASE("long contexts agree with the oracle, and items of any span give the same bits") {
+TEST_CASE("long contexts agree with the oracle, and items of any span give the same bits",
+          "[small]") {
   std::mt19937 rng(13);
   const Shape shape = {3, 1, 64, 16, KeyNorm::kBlockwise};
   for (const int64_t length : {513, 2048, 2100, 4700}) {

@@ -56,7 +56,7 @@ std::vector<RouterConfig> Configs() {
 // more than an exponential's error (σ(x) + σ(−x), which is 1 for every x, does not occur), so that
 // every back end must choose the same experts. Weights
 // are chosen scores over their sum, of E + k roundings and two exponentials (relative error 3e-7).
-TEST_CASE("RouteExperts chooses as the CPU does, ties and groups included") {
+TEST_CASE("RouteExperts chooses as the CPU does, ties and groups included", "[small]") {
   std::mt19937 rng(1);
   for (const RouterConfig& config : Configs()) {
     const int64_t rows = 6;

@@ -32,7 +32,7 @@ std::vector<float> Normalised(const std::vector<float>& x, int64_t rows, int64_t
   return y.Read();
 }
 
-TEST_CASE("RmsNorm divides by the root mean square and keeps to its columns") {
+TEST_CASE("RmsNorm divides by the root mean square and keeps to its columns", "[small]") {
   std::mt19937 rng(1);
   for (const int64_t cols : {1, 5, 127, 128, 129, 1000}) {
     const int64_t rows = 7, ld = cols + 3;
@@ -78,7 +78,7 @@ TEST_CASE("RmsNorm of a row does not depend on its neighbours, and works in plac
   RequireSameBits(in_place.Read(), together, "in place");
 }
 
-TEST_CASE("Rope has the bits of the CPU's, in both pairings") {
+TEST_CASE("Rope has the bits of the CPU's, in both pairings", "[small]") {
   std::mt19937 rng(3);
   for (const int64_t pairs : {1, 5, 32}) {
     const int64_t heads = 3, tokens = 11, rows = heads * tokens, ld = 2 * pairs + 6;
@@ -96,7 +96,7 @@ TEST_CASE("Rope has the bits of the CPU's, in both pairings") {
   }
 }
 
-TEST_CASE("AddInPlace and ScaleInPlace have the bits of the CPU's") {
+TEST_CASE("AddInPlace and ScaleInPlace have the bits of the CPU's", "[small]") {
   std::mt19937 rng(4);
   const int64_t rows = 9, cols = 70, ld = 73;
   const std::vector<float> x = Padded(rng, rows, cols, ld), y = Padded(rng, rows, cols, ld);
@@ -113,7 +113,7 @@ TEST_CASE("AddInPlace and ScaleInPlace have the bits of the CPU's") {
   }
 }
 
-TEST_CASE("SiluMul is within the bound of its exponential, from one end to the other") {
+TEST_CASE("SiluMul is within the bound of its exponential, from one end to the other", "[small]") {
   std::mt19937 rng(5);
   const int64_t rows = 3, cols = 503, ld = 505;
   std::vector<float> gate = Padded(rng, rows, cols, ld, 100);
@@ -140,7 +140,7 @@ TEST_CASE("SiluMul is within the bound of its exponential, from one end to the o
   RequireWithin(inside, expected, bound, "SiluMul");
 }
 
-TEST_CASE("Embedding widens the rows of its ids, whatever the table's type") {
+TEST_CASE("Embedding widens the rows of its ids, whatever the table's type", "[small]") {
   std::mt19937 rng(6);
   const int64_t vocabulary = 13, cols = 37, ld = 40;
   const std::vector<uint32_t> ids = {12, 0, 5, 5, 12, 1, 7};

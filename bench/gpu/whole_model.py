@@ -1,0 +1,84 @@
+"""Rows that `latentd bench --device cuda` measures: a layer with its projections, and a server's step."""
+import json
+import pathlib
+import statistics
+import tempfile
+
+from gpu.programs import digest
+from gpu.steps import FAILED, MISSING, PASSED, Outcome, Step, run_program
+
+HERE = pathlib.Path(__file__).resolve().parent
+USAGE = 2
+# QK-Normed MLA, arXiv 2606.16310: MLA without key norm on H800, bf16, 16 heads, batch 4, ms a layer. The hidden size
+# is not stated; layer.json takes DeepSeek-V3's 7168.
+PUBLISHED_LAYER_MS = {4096: 1.715, 32768: 2.486, 131072: 5.427, 262144: 13.082}
+FEW, MANY = 1, 5  # layers: the difference leaves out what is not a layer
+
+
+class Stopped(Exception):
+    def __init__(self, outcome):
+        super().__init__(outcome.note)
+        self.outcome = outcome
+
+
+def run_json(command, limit):
+    ended = run_program(command, limit)
+    if ended.status == 0:
+        return json.loads(ended.out)
+    if ended.status == USAGE:
+        raise Stopped(Outcome(MISSING, f"this latentd has no bench --device cuda: {ended.why()}",
+                              data={"lacks": "latentd bench --device cuda"}))
+    raise Stopped(Outcome(FAILED, ended.why(), data={"output": ended.tail()}))
+
+
+def bench(latentd, config, depths, batches, limit):
+    """{(depth, batch): row} of decode steps over random latents."""
+    report = run_json([latentd, "bench", "--device", "cuda", "--random-weights", config, "--synthetic-cache", "--depth",
+                       ",".join(map(str, depths)), "--batch", ",".join(map(str, batches)), "--prefill", 1,
+                       "--repeat", 7, "--json"], limit)
+    return {(row["depth"], row["batch"]): row for row in report["rows"] if row["kind"] == "decode"}
+
+
+def measure_layers(latentd, limit):
+    lines = []
+    with tempfile.TemporaryDirectory() as folder:
+        rows = []
+        for layers in (FEW, MANY):
+            config = pathlib.Path(folder, f"{layers}.json")
+            config.write_text(json.dumps(json.loads((HERE / "layer.json").read_text()) | {"num_hidden_layers": layers}))
+            rows.append(bench(latentd, config, PUBLISHED_LAYER_MS, [4], limit / 2))
+    for depth, published in PUBLISHED_LAYER_MS.items():
+        few, many = (statistics.median(of[depth, 4]["seconds"]) for of in rows)
+        ours = 1e3 * (many - few) / (MANY - FEW)
+        lines.append([f"layer with projections, 4 x {depth // 1024}k", f"{ours:.3f} ms", f"published {published} ms (H800)",
+                      "faster" if ours < published else "slower"])
+    return Outcome(PASSED, data={"lines": lines})
+
+
+def measure_server_step(latentd, ceilings_of, limit):
+    report = run_json([ceilings_of, "--ceilings"], limit)
+    rate = report["ceilings"]["copy_bytes_per_second"]
+    rows = bench(latentd, HERE / "youtu-2b.json", [4096], [1, 64], limit)
+    lines = []
+    for (_, batch), row in sorted(rows.items()):
+        seconds, floor = statistics.median(row["seconds"]), row["bytes"] / rate
+        lines.append([f"step of Youtu-2B's shape, {batch} x 4k", f"{seconds * 1e3:.2f} ms, {100 * floor / seconds:.0f} % of "
+                      "its bytes at copy bandwidth", f"floor {floor * 1e3:.2f} ms", "-"])
+    return Outcome(PASSED, data={"lines": lines})
+
+
+def steps(programs, device):
+    latentd, ceilings_of = programs.find("latentd"), programs.find("latentd_gpu_bench")
+
+    def step(name, limit, measure):
+        def run(seconds):
+            if latentd is None:
+                return Outcome(MISSING, f"{programs.folder} holds no latentd", data={"lacks": "latentd"})
+            try:
+                return measure(seconds)
+            except Stopped as stopped:
+                return stopped.outcome
+        return Step(name, limit, run, f"{digest(latentd) if latentd else ''} {device}")
+
+    return [step("layer with projections, 16 rows, batch 4", 120, lambda limit: measure_layers(latentd, limit)),
+            step("step of Youtu-2B's shape", 120, lambda limit: measure_server_step(latentd, ceilings_of, limit))]

@@ -1,0 +1,82 @@
+"""Where the programs lie (a bundle's bin/, or a build folder), and what device they find."""
+import hashlib
+import json
+import os
+import pathlib
+import shutil
+
+from gpu.steps import run_program
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "build/gpu-results"
+NO_DEVICE = 77  # exit status of every program of ours that needs a device and finds none
+PLACES = ["", "tests/kernels/cuda", "bench/gpu"]  # of a build folder
+
+
+class Programs:
+    """The executable files of a folder."""
+
+    def __init__(self, folder=None):
+        bundled = ROOT / "bin"
+        self.folder = pathlib.Path(folder) if folder else bundled if bundled.is_dir() else ROOT / "build/cuda"
+
+    def revision(self):
+        """Of the sources, as scripts/gpu-bundle noted it, or of this checkout."""
+        noted = self.folder / "REVISION"
+        if noted.exists():
+            return noted.read_text().strip()
+        ended = run_program(["git", "-C", ROOT, "describe", "--always", "--dirty"], 30) if shutil.which("git") else None
+        return ended.out.strip() if ended and ended.status == 0 else "unknown"
+
+    def find(self, name):
+        for place in PLACES:
+            path = self.folder / place / name
+            if path.is_file() and os.access(path, os.X_OK):
+                return path
+        return None
+
+    def device_tests(self):
+        found = {path.name for place in PLACES for path in (self.folder / place).glob("cuda_*_device_test")
+                 if os.access(path, os.X_OK)}
+        return sorted(found)
+
+
+def digest(*paths):
+    """Of the files' bytes: a changed program has a changed key."""
+    total = hashlib.sha256()
+    for path in paths:
+        total.update(pathlib.Path(path).read_bytes())
+    return total.hexdigest()[:16]
+
+
+def find_device(programs):
+    """(facts of the device, None), or (None, why there is none)."""
+    program = programs.find("latentd_gpu_bench")
+    if program is None:
+        return None, f"{programs.folder} holds no latentd_gpu_bench: run scripts/build cuda, or name the folder"
+    ended = run_program([program, "--describe"], 60)
+    if ended.status == NO_DEVICE:
+        return None, "no device of compute capability 9.0: nothing was run"
+    if ended.status != 0:
+        return None, f"latentd_gpu_bench --describe: {ended.why()}"
+    facts = json.loads(ended.out)
+    facts.update(driver_facts())
+    return facts, None
+
+
+def driver_facts():
+    """What nvidia-smi says; nothing is set. {} where it is missing."""
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return {"nvidia_smi": "not present"}
+    names = ["driver_version", "clocks.sm", "clocks.max.sm", "clocks.mem", "clocks.max.mem", "power.limit",
+             "temperature.gpu", "ecc.mode.current"]
+    ended = run_program([tool, "--query-gpu=" + ",".join(names), "--format=csv,noheader", "--id=0"], 30)
+    if ended.status != 0:
+        return {"nvidia_smi": ended.why()}
+    values = [value.strip() for value in ended.out.splitlines()[0].split(",")]
+    return dict(zip(names, values))
+
+
+def device_key(facts):
+    return f"{facts['name']} {facts['driver']}"
