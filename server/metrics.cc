@@ -167,21 +167,4 @@ std::unique_ptr<Metrics> Metrics::Create(std::string model_name, std::string cac
                                              std::move(stats));
 }
 
-Refusal RefusalOf(const absl::Status& status) {
-  switch (status.code()) {
-    case absl::StatusCode::kInvalidArgument:
-      return Refusal::kInvalid;
-    case absl::StatusCode::kNotFound:
-      return Refusal::kNotFound;
-    case absl::StatusCode::kResourceExhausted:
-      return Refusal::kFull;
-    case absl::StatusCode::kUnavailable:
-      return Refusal::kDraining;
-    case absl::StatusCode::kDeadlineExceeded:
-      return Refusal::kDeadline;
-    default:
-      return Refusal::kOther;
-  }
-}
-
 }  // namespace latentd
