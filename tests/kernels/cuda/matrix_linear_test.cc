@@ -134,7 +134,7 @@ const Shape kShapes[] = {{1, 1, 1},         {3, 65, 33},        {8, 64, 64},    
                          {5, 40, 70, 6, 3}, {40, 66, 96, 4, 2}, {4, 96, 128, 5, 1}, {2, 33, 1030},
                          {0, 5, 7}};
 
-TEST_CASE("a product on the matrix units is within the bound of its sums") {
+TEST_CASE("a product on the matrix units is within the bound of its sums", "[small]") {
   constexpr std::pair<bool, bool> kKinds[] = {{false, false}, {false, true}, {true, false}};
   std::mt19937 rng(1);
   for (const Shape& shape : kShapes) {
@@ -152,7 +152,7 @@ TEST_CASE("a product on the matrix units is within the bound of its sums") {
   }
 }
 
-TEST_CASE("tile width and cluster change no bit of a product") {
+TEST_CASE("tile width and cluster change no bit of a product", "[small]") {
   std::mt19937 rng(2);
   const Shape shapes[] = {{35, 70, 530}, {20, 129, 1100}, {9, 40, 2064}, {12, 30, 96, 3, 3}};
   for (const Shape& shape : shapes) {
