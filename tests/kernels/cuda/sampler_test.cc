@@ -111,7 +111,7 @@ TEST_CASE("A row has the same bits alone, in a batch and in another order") {
   }
 }
 
-TEST_CASE("Rows that are no numbers or leave nothing fail alone") {
+TEST_CASE("Rows that are no numbers or leave nothing fail alone", "[small]") {
   std::mt19937_64 random(4);
   std::vector<SamplerCase> cases, broken;
   for (int r = 0; r < 9; ++r) cases.push_back(RandomCase(random, 100));
@@ -134,7 +134,7 @@ TEST_CASE("Rows that are no numbers or leave nothing fail alone") {
   for (const size_t r : {0U, 8U}) RequireSame(actual[r], whole[r]);
 }
 
-TEST_CASE("Lists, masks and workspace of a row are its own") {
+TEST_CASE("Lists, masks and workspace of a row are its own", "[small]") {
   SamplingParams greedy;
   greedy.temperature = 0;
   greedy.logit_bias = {{2, 3.0F}};
