@@ -137,7 +137,7 @@ Set CpuPathName() {
     const std::optional<CpuPath> path = ParseCpuPath(value);
     if (!path) {
       return absl::InvalidArgumentError(
-          fmt::format("is scalar, avx2, avx512, avx512-bf16, amx or neon, not '{}'", value));
+          fmt::format("is scalar, avx2, avx512, avx512-bf16, amx, neon or sve, not '{}'", value));
     }
     if (!Supported(*path)) {
       return absl::InvalidArgumentError(fmt::format("'{}' is not available on this CPU", value));
@@ -250,7 +250,7 @@ std::vector<OptionSpec> MakeTable() {
       {"threads", "", "N", "Device", "compute threads; 0 is one per processor", bench,
        Integer(&Options::threads, 0, 1024), Number(&Options::threads)},
       {"cpu-path", "", "PATH", "Device",
-       "scalar, avx2, avx512, avx512-bf16, neon, or amx, which is compiled and was never run",
+       "scalar, avx2, avx512, avx512-bf16, neon, sve, or amx, which is compiled and was never run",
        bench, CpuPathName(), Fixed("the fastest")},
       {"device", "", "cpu|cuda", "Device",
        "cuda: a GPU of compute capability 9.0, in builds that have it; not run on one yet", bench,

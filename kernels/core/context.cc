@@ -5,6 +5,10 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 #endif
+#ifdef __aarch64__
+#include <sys/auxv.h>
+#include <sys/prctl.h>
+#endif
 
 #include "kernels/core/check.h"
 
@@ -12,7 +16,8 @@ namespace latentd {
 namespace {
 
 constexpr CpuPath kPaths[] = {CpuPath::kScalar,     CpuPath::kAvx2, CpuPath::kAvx512,
-                              CpuPath::kAvx512Bf16, CpuPath::kAmx,  CpuPath::kNeon};
+                              CpuPath::kAvx512Bf16, CpuPath::kAmx,  CpuPath::kNeon,
+                              CpuPath::kSve};
 
 }  // namespace
 
@@ -30,6 +35,8 @@ std::string_view Name(CpuPath path) {
       return "amx";
     case CpuPath::kNeon:
       return "neon";
+    case CpuPath::kSve:
+      return "sve";
   }
   LATENTD_CHECK(!"a CpuPath outside its enumeration");
 }
@@ -85,17 +92,32 @@ bool Supported(CpuPath path) {
     case CpuPath::kAmx:
       return Supported(CpuPath::kAvx512Bf16) && HasAmxBf16();
     case CpuPath::kNeon:
+    case CpuPath::kSve:
       return false;
   }
   return false;
 }
-#else
-bool Supported(CpuPath path) {
-#ifdef __aarch64__
-  if (path == CpuPath::kNeon) return true;
-#endif
-  return path == CpuPath::kScalar;
+#elif defined(__aarch64__)
+namespace {
+
+// Also that vectors are as long as the path was compiled for, neither longer nor shorter. The
+// length is the calling thread's, which threads started later inherit.
+bool HasSve256() {
+  constexpr unsigned long kProducts = HWCAP2_SVEBF16 | HWCAP2_SVEI8MM;
+  if ((getauxval(AT_HWCAP) & HWCAP_SVE) == 0) return false;
+  if ((getauxval(AT_HWCAP2) & kProducts) != kProducts) return false;
+  const int answer = prctl(PR_SVE_GET_VL);
+  return answer >= 0 && (answer & PR_SVE_VL_LEN_MASK) == 32;
 }
+
+}  // namespace
+
+bool Supported(CpuPath path) {
+  return path == CpuPath::kScalar || path == CpuPath::kNeon ||
+         (path == CpuPath::kSve && HasSve256());
+}
+#else
+bool Supported(CpuPath path) { return path == CpuPath::kScalar; }
 #endif
 
 CpuPath BestCpuPath() {

@@ -77,6 +77,27 @@ void FmaChains128() {
 #pragma GCC unroll 16
   for (int j = 0; j < kChains; ++j) g_sink = vgetq_lane_f32(acc[j], 0);
 }
+
+// Registers by their names: only a file for one length of vectors has variables of them in arrays.
+__attribute__((target("arch=armv8.2-a+sve+bf16"))) void MmlaChains256() {
+  static_assert(kChains == 16);
+  int64_t steps = kSteps;
+  asm volatile(
+      "dup z16.h, #63, lsl #8\n"  // 0.5
+      ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+      "dup z\\r\\().s, #0\n"
+      ".endr\n"
+      "1:\n"
+      ".irp r, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15\n"
+      "bfmmla z\\r\\().s, z16.h, z16.h\n"
+      ".endr\n"
+      "subs %0, %0, #1\n"
+      "b.ne 1b\n"
+      : "+r"(steps)
+      :
+      : "cc", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12",
+        "v13", "v14", "v15", "v16");
+}
 #endif
 
 void ScalarChains() {
@@ -105,6 +126,8 @@ Arithmetic ArithmeticOf(CpuPath path) {
 #elif defined(__aarch64__)
     case CpuPath::kNeon:
       return {FmaChains128, 8};
+    case CpuPath::kSve:
+      return {MmlaChains256, 64};
 #endif
     default:
       return {ScalarChains, 2};

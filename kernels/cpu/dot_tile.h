@@ -10,6 +10,9 @@
 //   PackStep(const float* x, Packed* to)         one step of a token
 //   ReduceRows(const Acc (&)[R], float*)         the fixed tree, for kRows or kTallRows at once
 //   Reduce(Acc)                                  the same tree for one
+// or, if it has kOwnBlock, a Block<R, T, kFetch, kPartial> in the place of DotBlock, and tiles of
+// its own packing: then Weight, Packed, kStep and the tile's sizes are all that is asked of it
+// here.
 #pragma once
 
 #include <cstdint>
@@ -94,6 +97,15 @@ inline void DotBlock(const typename Arch::Weight* w, int64_t w_ld, int64_t ahead
   }
 }
 
+template <class Arch, int R, int T, bool kFetch, bool kPartial>
+constexpr auto BlockFor() {
+  if constexpr (requires { Arch::kOwnBlock; }) {
+    return &Arch::template Block<R, T, kFetch, kPartial>;
+  } else {
+    return &DotBlock<Arch, R, T, kFetch, kPartial>;
+  }
+}
+
 // R rows against every token, one block of K.
 template <class Arch, int R, int kMostTokens>
 void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t padded_k) {
@@ -107,10 +119,9 @@ void DotRows(const DotPanel& panel, int64_t row, int64_t k0, int64_t k, int64_t 
     float* y = panel.y + t * panel.y_ld + row;
     const auto dot = [&]<int T>() {
       const bool fetch = i < kFetchingTiles && !last;
-      const auto block =
-          k % Arch::kStep != 0 ? DotBlock<Arch, R, T, false, true>
-          : fetch              ? DotBlock<Arch, R, T, true, false>
-                               : DotBlock<Arch, R, T, false, false>;
+      const auto block = k % Arch::kStep != 0 ? BlockFor<Arch, R, T, false, true>()
+                         : fetch              ? BlockFor<Arch, R, T, true, false>()
+                                              : BlockFor<Arch, R, T, false, false>();
       block(w, panel.w_ld, R * panel.w_ld, x, k, k0 == 0, y, panel.y_ld);
     };
     // The T of `tokens`.

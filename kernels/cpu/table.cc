@@ -30,6 +30,10 @@ const CpuKernels* Table() {
     AddNeonKernels(filled);
     AddNeonInt8(filled);
     if (HasSdot()) AddNeonDotInt8(filled);
+    if (kPath == CpuPath::kSve) {
+      AddSveKernels(filled);
+      AddSveInt8(filled);
+    }
 #endif
     return filled;
   }();
@@ -52,6 +56,8 @@ const CpuKernels* KernelsOf(CpuPath path) {
       return Table<CpuPath::kAmx>();
     case CpuPath::kNeon:
       return Table<CpuPath::kNeon>();
+    case CpuPath::kSve:
+      return Table<CpuPath::kSve>();
   }
   return nullptr;
 }

@@ -117,12 +117,13 @@ struct CpuKernels {
 // Null for CpuPath::kScalar, whose operators are the plain *_scalar.cc files.
 const CpuKernels* KernelsOf(CpuPath path);
 
-// Each fills in what it has; a later path of x86-64 starts from the one before.
+// Each fills in what it has; a later path of the same processors starts from the one before.
 void AddAvx2Kernels(CpuKernels& kernels);
 void AddAvx512Kernels(CpuKernels& kernels);
 void AddAvx512Bf16Kernels(CpuKernels& kernels);
 void AddAmxKernels(CpuKernels& kernels);
 void AddNeonKernels(CpuKernels& kernels);
+void AddSveKernels(CpuKernels& kernels);
 
 // Products with int8 tokens, in files of their own. VNNI and sdot are no paths: they change no bit,
 // so both AVX-512 paths and NEON take them where the CPU has them.
@@ -130,6 +131,7 @@ void AddAvx2Int8(CpuKernels& kernels);
 void AddAvx512VnniInt8(CpuKernels& kernels);
 void AddNeonInt8(CpuKernels& kernels);
 void AddNeonDotInt8(CpuKernels& kernels);
+void AddSveInt8(CpuKernels& kernels);
 bool HasSdot();  // on AArch64
 
 // The attention of each path, in a file of its own.
@@ -137,5 +139,6 @@ AttentionKernels Avx2Attention(CacheFormat format);
 AttentionKernels Avx512Attention(CacheFormat format);
 AttentionKernels Avx512Bf16Attention(CacheFormat format);
 AttentionKernels NeonAttention(CacheFormat format);
+AttentionKernels SveAttention(CacheFormat format);
 
 }  // namespace latentd

@@ -98,7 +98,7 @@ TEST_CASE("every path rounds activations as ToBf16 does") {
                              .y = View(rounded, count, 1)});
     for (size_t i = 0; i < values.size(); ++i) {
       const float expected = NearestBf16(values[i]);
-      // vdpbf16ps takes denormals as zero.
+      // vdpbf16ps, AMX and bfmmla take denormals as zero.
       const bool flushed =
           path >= CpuPath::kAvx512Bf16 && path != CpuPath::kNeon && std::fabs(expected) < 0x1p-126f;
       if (IsNan(values[i]) ? IsNan(rounded[i]) : rounded[i] == (flushed ? 0 : expected)) continue;
@@ -108,7 +108,7 @@ TEST_CASE("every path rounds activations as ToBf16 does") {
 }
 
 TEST_CASE("paths have names that parse back") {
-  for (const char* name : {"scalar", "avx2", "avx512", "avx512-bf16", "amx", "neon"}) {
+  for (const char* name : {"scalar", "avx2", "avx512", "avx512-bf16", "amx", "neon", "sve"}) {
     const std::optional<CpuPath> path = ParseCpuPath(name);
     REQUIRE(path.has_value());
     CHECK(Name(*path) == name);

@@ -60,13 +60,17 @@ struct Weights {
 double RoundedFor(DType dtype, float x) { return dtype == DType::kBF16 ? RoundToBf16(x) : x; }
 
 // Expected values and bounds: K products and sums in any order err by at most K+1 roundings of
-// Σ|x·w|; vdpbf16ps may also flush each of K terms below the smallest normal number.
+// Σ|x·w|. So does bfmmla, whose roundings are to odd and count twice: a product meets that of its
+// pair and those that add its pair and the later ones to a sum, of which the first adds to zero, so
+// that K/2 pairs come to K roundings, and an odd K, with a last pair of one, to K+1. Where two sums
+// are added, each had half of the pairs. bf16 instructions may also flush what is below the
+// smallest normal number: K products or their operands, K/2 pairs, K/2 sums.
 struct Oracle {
   std::vector<double> y, bound;
   void Add(double sum, double magnitude, double bias, int64_t k) {
     y.push_back(sum + bias);
     bound.push_back((static_cast<double>(k) + 2) * kHalfUlp * (magnitude + std::fabs(bias)) +
-                    static_cast<double>(k) * 0x1p-126);
+                    2 * static_cast<double>(k) * 0x1p-126);
   }
 };
 

@@ -54,6 +54,8 @@ TEST_CASE("splitting a long context over threads does not change a bit") {
     const std::vector<float> q = sequence.AbsorbedQueries(first);
     for (const CpuPath path : RunnablePaths()) {
       if (path == CpuPath::kScalar && length > 513) continue;  // has no split, only time
+      // Emulated bf16 is slow, and where a context is cut does not depend on the path.
+      if (path == CpuPath::kSve && length > 8193) continue;
       const std::vector<float> whole = Attend({path, nullptr}, sequence, pool, table, q, first, 10);
       const std::string what = Describe(path, model) + " length " + std::to_string(length);
       RequireSameBits(Attend({path, &three}, sequence, pool, table, q, first, 10), whole, what);

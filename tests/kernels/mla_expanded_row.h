@@ -18,10 +18,13 @@ namespace latentd {
 // inverse, times that) and by rounding p to bf16 (2^-8): ε in all. Since the weights
 // are divided by their own sum, coordinate j errs by at most Σ p |c_t − z_j| ε / (1 − ε), plus one
 // rounding of Σ p |c_t| for every step of the longest chain of sums: a unit's tokens, the units of
-// a group, the groups, and 16 more within vectors and for the division. Weights below the smallest
-// normal number become zero: 2^-126 more for each; of int8, which is about p · scale and meets
-// numbers up to 127, 2^-126 / scale times what c may be: 2^-99 with scales above 2^-20 and |c|
-// below 2^7.
+// a group, the groups, and 16 more within vectors and for the division. (bfdot's two roundings of a
+// pair of terms are to odd and count twice, yet a sum of n terms has at most n + 2 of them: those
+// of n/2 sums and of one pair. A score's is an eighth of its row, with three more to add the
+// lanes.) Weights below the smallest normal number become zero: 2^-126 more for each; bf16
+// products, pairs and sums too: 2^-124 for all of a token's; of int8, which is about p · scale and
+// meets numbers up to 127, 2^-126 / scale times what c may be: 2^-99 with scales above 2^-20 and
+// |c| below 2^7.
 struct ExpandedRow {
   ExpandedRow(const Sequence& s, int64_t row) {
     const Model& m = s.model;
@@ -39,7 +42,7 @@ struct ExpandedRow {
     double sum = 0;
     for (double& score : scores) sum += score = std::exp(score - largest);
     const double epsilon = std::expm1(2 * delta) + 3e-7 + kHalfUlpBf16 + 4 * kHalfUlp;
-    const double tiny = m.IsInt8() ? 0x1p-99 : 0x1p-126;
+    const double tiny = m.IsInt8() ? 0x1p-99 : 0x1p-124;
     const auto depth =
         static_cast<double>(std::min(num_tokens, kUnitTokens) + 4 + num_tokens / kGroupTokens + 16);
     for (int64_t j = 0; j < m.RowLatent(); ++j) {

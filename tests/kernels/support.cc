@@ -38,7 +38,7 @@ std::vector<CpuPath> RunnablePaths() {
   static const std::vector<CpuPath> paths = [] {
     std::vector<CpuPath> found;
     for (const CpuPath path :
-         {CpuPath::kScalar, CpuPath::kNeon, CpuPath::kAvx2, CpuPath::kAvx512}) {
+         {CpuPath::kScalar, CpuPath::kNeon, CpuPath::kSve, CpuPath::kAvx2, CpuPath::kAvx512}) {
       if (Supported(path)) found.push_back(path);
     }
     if (Supported(CpuPath::kAvx512Bf16) || (Supported(CpuPath::kAvx512) && ExecutesBf16())) {

@@ -15,8 +15,8 @@ constexpr CacheFormat kInt8 = CacheFormat::kInt8;
 
 std::vector<CpuPath> Paths() {
   std::vector<CpuPath> paths;
-  for (const CpuPath path :
-       {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512, CpuPath::kAvx512Bf16, CpuPath::kNeon}) {
+  for (const CpuPath path : {CpuPath::kScalar, CpuPath::kAvx2, CpuPath::kAvx512,
+                             CpuPath::kAvx512Bf16, CpuPath::kNeon, CpuPath::kSve}) {
     if (Supported(path)) paths.push_back(path);
   }
   return paths;
