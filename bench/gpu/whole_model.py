@@ -25,7 +25,7 @@ def run_json(command, limit):
     ended = run_program(command, limit)
     if ended.status == 0:
         return json.loads(ended.out)
-    if ended.status == USAGE:
+    if ended.status == USAGE or "needs --device cpu" in ended.err:
         raise Stopped(Outcome(MISSING, f"this latentd has no bench --device cuda: {ended.why()}",
                               data={"lacks": "latentd bench --device cuda"}))
     raise Stopped(Outcome(FAILED, ended.why(), data={"output": ended.tail()}))

@@ -125,11 +125,13 @@ def test_what_the_sanitizer_says(machine, body, status, result):
     assert done.returncode == status and rows(done)["synccheck cuda_two_device_test"] == result, done
 
 
-def test_a_latentd_without_cuda(machine):
-    machine.play("latentd", "print('latentd: --device: cuda is not built.', file=sys.stderr); sys.exit(2)")
+@pytest.mark.parametrize("status, sentence", [(2, "--device: cuda is not built."),
+                                              (1, "--device cuda: this build has no CUDA: build with it")])
+def test_a_latentd_without_cuda(machine, status, sentence):
+    machine.play("latentd", f"print('latentd: {sentence}', file=sys.stderr); sys.exit({status})")
     done = machine.run("scripts/gpu-check")
     assert done.returncode == 0 and "\n\ngreen without latentd --device cuda\n" in done.stdout, done
-    assert "this latentd has no --device cuda: exit status 2: latentd: --device: cuda is not built." in done.stdout
+    assert f"this latentd has no --device cuda: exit status {status}: latentd: {sentence}" in done.stdout
 
 
 @pytest.mark.parametrize("played, step", [

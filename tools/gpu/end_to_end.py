@@ -20,6 +20,7 @@ TOKENS = 24
 # A step's chunks cut as finely as the options allow: 64 tokens beyond one of each sequence.
 FINE_CHUNKS = ["--max-num-seqs", "1", "--max-num-batched-tokens", "65"]
 USAGE = 2
+NO_CUDA = "this build has no CUDA"  # what a latentd without it says of --device cuda
 LACKS = {"lacks": "latentd --device cuda"}
 
 
@@ -42,7 +43,7 @@ class Latentd:
         ended = run_program([self.path, *arguments], self.limit)
         self.limit -= time.monotonic() - began
         if ended.status != 0:
-            lacks = ended.status == USAGE and "cuda" in arguments
+            lacks = "cuda" in arguments and (ended.status == USAGE or NO_CUDA in ended.err)
             raise Run(Outcome(MISSING, f"this latentd has no --device cuda: {ended.why()}", data=LACKS) if lacks else
                       Outcome(FAILED, ended.why(), data={"output": ended.tail()}))
         return ended.out
