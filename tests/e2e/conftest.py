@@ -23,8 +23,8 @@ GRPCURL = ROOT / ".cache/bin/grpcurl"
 class Server:
     """A running `latentd serve` on free ports. Its log is kept and shown when a test fails."""
 
-    def __init__(self, *args, env=None, binary=BINARY):
-        command = [binary, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0",
+    def __init__(self, *args, env=None, binary=None):
+        command = [binary or BINARY, "serve", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0",
                    "--admin", "127.0.0.1:0", *map(str, args)]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                         text=True, env={**os.environ, **(env or {})})
