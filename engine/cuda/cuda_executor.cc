@@ -67,7 +67,9 @@ void CudaExecutor::Run(const StepPlan& plan, const LogitsSink& sink,
   outcomes->assign(plan.entries.size(), EntryOutcome::kCancelled);
   batch_.Build(plan, config_.full_width());
   if (!batch_.DropCancelled()) return;
-  FindWanted(plan);
+  batch_.FindWanted(plan, &wanted_);
+  wanted_rows_.clear();
+  for (const WantedRow& row : wanted_) wanted_rows_.push_back(static_cast<int32_t>(row.row));
   const StepInputs& inputs = sender_.Send(stream_.get(), batch_, wanted_rows_);
   transformer_.Embed(inputs);
   int64_t layers = 0;
@@ -83,21 +85,6 @@ void CudaExecutor::Run(const StepPlan& plan, const LogitsSink& sink,
   layers_done_.fetch_add(static_cast<uint64_t>(layers), std::memory_order_relaxed);
 }
 
-void CudaExecutor::FindWanted(const StepPlan& plan) {
-  wanted_.clear();
-  wanted_rows_.clear();
-  for (size_t i = 0; i < batch_.sequences.size(); ++i) {
-    const AttentionSequence& sequence = batch_.sequences[i];
-    const PlanEntry& entry = plan.entries[batch_.entries[i]];
-    const int64_t skipped =
-        std::max<int64_t>(0, entry.first_logits_position - entry.first_position);
-    for (int64_t t = skipped; t < sequence.num_tokens; ++t) {
-      wanted_.push_back({batch_.entries[i], entry.first_position + t});
-      wanted_rows_.push_back(static_cast<int32_t>(sequence.first_row + t));
-    }
-  }
-}
-
 void CudaExecutor::DeliverLogits(const StepInputs& inputs, const LogitsSink& sink,
                                  const std::vector<EntryOutcome>& outcomes) {
   const auto vocab = static_cast<size_t>(config_.vocab_size);
@@ -110,7 +97,7 @@ void CudaExecutor::DeliverLogits(const StepInputs& inputs, const LogitsSink& sin
                      count * vocab * sizeof(float));
     stream_.Wait();
     for (size_t i = 0; i < count; ++i) {
-      const LogitsRow& row = wanted_[begin + i];
+      const WantedRow& row = wanted_[begin + i];
       if (outcomes[row.entry] == EntryOutcome::kCancelled) continue;
       sink(row.entry, row.position, {host + i * vocab, vocab});
     }

@@ -44,7 +44,6 @@ class CudaExecutor : public Executor {
   CudaExecutor(const ModelConfig& config, const DeviceWeights& weights, const BlockLayout& layout,
                const StepLimits& limits, std::unique_ptr<cuda::DeviceBuffer> pool);
 
-  void FindWanted(const StepPlan& plan);
   void DeliverLogits(const StepInputs& inputs, const LogitsSink& sink,
                      const std::vector<EntryOutcome>& outcomes);
 
@@ -56,11 +55,7 @@ class CudaExecutor : public Executor {
   cuda::PinnedBuffer logits_;  // [kLogitsTile, V]
   StepBatch batch_;
   std::atomic<uint64_t> layers_done_{0};
-  struct LogitsRow {
-    size_t entry;
-    int64_t position;
-  };
-  std::vector<LogitsRow> wanted_;
+  std::vector<WantedRow> wanted_;
   std::vector<int32_t> wanted_rows_;  // of the batch
 };
 

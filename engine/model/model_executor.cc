@@ -27,16 +27,7 @@ void ModelExecutor::Run(const StepPlan& plan, const LogitsSink& sink,
 
 void ModelExecutor::DeliverLogits(const StepPlan& plan, MatrixView<const float> x,
                                   const LogitsSink& sink) {
-  wanted_.clear();
-  for (size_t i = 0; i < batch_.sequences.size(); ++i) {
-    const AttentionSequence& sequence = batch_.sequences[i];
-    const PlanEntry& entry = plan.entries[batch_.entries[i]];
-    const int64_t skipped =
-        std::max<int64_t>(0, entry.first_logits_position - entry.first_position);
-    for (int64_t t = skipped; t < sequence.num_tokens; ++t) {
-      wanted_.push_back({batch_.entries[i], entry.first_position + t, sequence.first_row + t});
-    }
-  }
+  batch_.FindWanted(plan, &wanted_);
   const auto tile = static_cast<size_t>(transformer_.logits_tile());
   for (size_t begin = 0; begin < wanted_.size(); begin += tile) {
     const size_t count = std::min(tile, wanted_.size() - begin);
@@ -44,7 +35,7 @@ void ModelExecutor::DeliverLogits(const StepPlan& plan, MatrixView<const float> 
     for (size_t i = 0; i < count; ++i) tile_rows_.push_back(wanted_[begin + i].row);
     const MatrixView<float> logits = transformer_.Logits(x, tile_rows_);
     for (size_t i = 0; i < count; ++i) {
-      const LogitsRow& row = wanted_[begin + i];
+      const WantedRow& row = wanted_[begin + i];
       sink(row.entry, row.position,
            {logits.row(static_cast<int64_t>(i)), static_cast<size_t>(logits.cols)});
     }

@@ -36,11 +36,7 @@ class ModelExecutor : public Executor {
   Transformer transformer_;
   StepBatch batch_;
   std::atomic<uint64_t> layers_done_{0};
-  struct LogitsRow {
-    size_t entry;
-    int64_t position, row;
-  };
-  std::vector<LogitsRow> wanted_;
+  std::vector<WantedRow> wanted_;
   std::vector<int64_t> tile_rows_;
 };
 

@@ -69,6 +69,19 @@ void StepBatch::Slots(const WidthGroup& group, const BlockLayout& layout, int64_
   }
 }
 
+void StepBatch::FindWanted(const StepPlan& plan, std::vector<WantedRow>* rows) const {
+  rows->clear();
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    const AttentionSequence& sequence = sequences[i];
+    const PlanEntry& entry = plan.entries[entries[i]];
+    const int64_t skipped =
+        std::max<int64_t>(0, entry.first_logits_position - entry.first_position);
+    for (int64_t t = skipped; t < sequence.num_tokens; ++t) {
+      rows->push_back({entries[i], entry.first_position + t, sequence.first_row + t});
+    }
+  }
+}
+
 bool StepBatch::DropCancelled() {
   size_t kept = 0;
   for (WidthGroup& group : groups) {

@@ -21,6 +21,13 @@ struct WidthGroup {
   size_t first_sequence = 0, num_sequences = 0;  // the latter shrinks as they are cancelled
 };
 
+// A row of a batch whose logits the plan wants.
+struct WantedRow {
+  size_t entry;  // of the plan
+  int64_t position;
+  int64_t row;
+};
+
 // Rebuilt for each step; keeps its capacity. Spans borrow from the plan. Entries of equal width
 // stand together, in the plan's order; widths follow each other as they first appear there.
 struct StepBatch {
@@ -41,6 +48,9 @@ struct StepBatch {
   // into `slots`.
   void Slots(const WidthGroup& group, const BlockLayout& layout, int64_t layer, std::byte* pool,
              std::vector<LatentSlot>* slots) const;
+  // The rows that plan, which it was built of, wants logits of, in the batch's order: `rows` is
+  // overwritten.
+  void FindWanted(const StepPlan& plan, std::vector<WantedRow>* rows) const;
   // Sequences cancelled since are not attended to any more; false when none is left.
   bool DropCancelled();
 
