@@ -11,9 +11,8 @@ namespace latentd {
 void Transformer::DenseMlp(const MlpWeights& w, const StepBatch& batch, MatrixView<const float> h,
                            MatrixView<float> out) {
   for (const WidthGroup& group : batch.groups) {
-    const int64_t units = config_.MlpUnits(group.width);
-    Mlp({w.gate.Rows(0, units), w.up.Rows(0, units), w.down.Leading(units)},
-        h.Rows(group.first_row, group.num_rows), out.Rows(group.first_row, group.num_rows));
+    Mlp(w.Units(config_.MlpUnits(group.width)), h.Rows(group.first_row, group.num_rows),
+        out.Rows(group.first_row, group.num_rows));
   }
 }
 

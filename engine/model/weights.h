@@ -24,6 +24,9 @@ constexpr const char* Name(WeightCopies copies) {
 struct MlpWeights {
   WeightView gate, up;  // [units, d]
   WeightView down;      // [d, units]
+
+  // The first n units alone.
+  MlpWeights Units(int64_t n) const { return {gate.Rows(0, n), up.Rows(0, n), down.Leading(n)}; }
 };
 
 // Names and shapes: interfaces.md ("Model keys of our own") and latent-attention.md section 7.
