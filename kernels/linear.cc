@@ -5,22 +5,12 @@
 #include "kernels/cpu/linear_scalar.h"
 #include "kernels/cpu/linear_tiled.h"
 #include "kernels/cpu/table.h"
+#include "kernels/linear_shapes.h"
 
 namespace latentd {
-namespace {
-
-template <typename Args>
-void CheckShapes(const Args& args, int64_t k, int64_t n) {
-  LATENTD_CHECK(args.x.cols == k && args.y.cols == n && args.y.rows == args.x.rows);
-  LATENTD_CHECK(args.x.ld >= k && args.y.ld >= n && args.w.ld >= args.w.cols);
-  LATENTD_CHECK(args.batch >= 0 && args.w_batch_share >= 1);
-  LATENTD_CHECK(args.w.data != nullptr || k == 0 || n == 0);
-}
-
-}  // namespace
 
 void Linear(const Context& context, const LinearArgs& args) {
-  CheckShapes(args, args.w.cols, args.w.rows);
+  CheckProduct(args, args.w.rows, args.w.cols);
   LATENTD_CHECK(!IsQuantised(args.w.dtype) || args.batch == 1);
   if (args.x.rows == 0 || args.w.rows == 0 || args.batch == 0) return;
   const CpuKernels* kernels = KernelsOf(context.cpu_path);
@@ -33,7 +23,7 @@ void Linear(const Context& context, const LinearArgs& args) {
 }
 
 void LinearTransposed(const Context& context, const LinearTransposedArgs& args) {
-  CheckShapes(args, args.w.rows, args.w.cols);
+  CheckProduct(args, args.w.cols, args.w.rows);
   LATENTD_CHECK(!IsQuantised(args.w.dtype));
   if (args.x.rows == 0 || args.w.cols == 0 || args.batch == 0) return;
   if (const CpuKernels* kernels = KernelsOf(context.cpu_path)) {

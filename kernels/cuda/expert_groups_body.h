@@ -43,7 +43,8 @@ LATENTD_HD inline int32_t CountOf(const ChoiceChunk& shared, int32_t expert, int
   return found;
 }
 
-struct CountChoicesBody {
+// A block for each chunk, which the first of two phases loads.
+struct ChunkGrid {
   static constexpr int kThreads = kGroupThreads;
   using Shared = ChoiceChunk;
   struct Thread {};
@@ -52,6 +53,9 @@ struct CountChoicesBody {
 
   int64_t NumBlocks() const { return NumChoiceChunks(args.experts.rows * args.experts.cols); }
   LATENTD_HD int NumPhases() const { return 2; }
+};
+
+struct CountChoicesBody : ChunkGrid {
   LATENTD_HD void Run(int phase, int64_t chunk, int thread, Thread&, Shared& shared) const {
     const ChunkRange range = ChunkAt(args, chunk);
     if (phase == 0) return LoadChunk(args, range, thread, shared);
@@ -116,15 +120,7 @@ struct PlaceExpertsBody {
   }
 };
 
-struct PlaceChoicesBody {
-  static constexpr int kThreads = kGroupThreads;
-  using Shared = ChoiceChunk;
-  struct Thread {};
-
-  GroupByExpertArgs args;
-
-  int64_t NumBlocks() const { return NumChoiceChunks(args.experts.rows * args.experts.cols); }
-  LATENTD_HD int NumPhases() const { return 2; }
+struct PlaceChoicesBody : ChunkGrid {
   LATENTD_HD void Run(int phase, int64_t chunk, int thread, Thread&, Shared& shared) const {
     const ChunkRange range = ChunkAt(args, chunk);
     if (phase == 0) return LoadChunk(args, range, thread, shared);
@@ -147,10 +143,10 @@ void WithGroupByExpert(const GroupByExpertArgs& args, const Run& run) {
   LATENTD_CHECK(args.num_experts >= 1 && args.num_experts <= kMaxExperts);
   LATENTD_CHECK(args.num_weighted >= 0 && args.num_weighted <= args.num_experts);
   LATENTD_CHECK(num_choices <= std::numeric_limits<int32_t>::max());
-  run(CountChoicesBody{args});
+  run(CountChoicesBody{{args}});
   run(PlaceExpertsBody{args, NumChoiceChunks(num_choices),
                        MaxExpertTiles(num_choices, args.num_weighted)});
-  run(PlaceChoicesBody{args});
+  run(PlaceChoicesBody{{args}});
 }
 
 }  // namespace latentd::cuda

@@ -3,7 +3,7 @@
 
 #include "kernels/cuda/stored_product.h"
 #include "kernels/cuda/tile_product.h"
-#include "kernels/linear.h"
+#include "kernels/linear_shapes.h"
 
 namespace latentd::cuda {
 
@@ -55,14 +55,6 @@ struct LinearBody {
     });
   }
 };
-
-template <typename Args>
-void CheckProduct(const Args& args, int64_t n, int64_t k) {
-  LATENTD_CHECK(args.x.cols == k && args.y.cols == n && args.y.rows == args.x.rows);
-  LATENTD_CHECK(args.x.ld >= k && args.y.ld >= n && args.w.ld >= args.w.cols);
-  LATENTD_CHECK(args.batch >= 0 && args.w_batch_share >= 1);
-  LATENTD_CHECK(args.w.data != nullptr || k == 0 || n == 0);
-}
 
 // run(body) with the body of Args' product: W of n × k, read transposed or not.
 template <typename Args, typename Run>

@@ -4,6 +4,7 @@
 
 #include "kernels/core/check.h"
 #include "kernels/cuda/matrix_linear_params.h"
+#include "kernels/linear_shapes.h"
 
 namespace latentd::cuda {
 
@@ -28,14 +29,11 @@ void CheckMatrixLinear(const MatrixProduct& product, const LinearPlan& plan) {
   const LinearArgs& args = product.args;
   const int64_t m = args.x.rows, n = product.n, k = product.k;
   LATENTD_CHECK(TakesMatrixUnits(product));
-  LATENTD_CHECK(args.x.cols == k && args.y.cols == n && args.y.rows == m);
-  LATENTD_CHECK(args.x.ld >= k && args.y.ld >= n && args.w.ld >= args.w.cols);
-  LATENTD_CHECK(args.batch >= 0 && args.w_batch_share >= 1);
+  CheckProduct(args, n, k);
   // Tiles may begin up to one tile beyond the last row.
   LATENTD_CHECK(m <= kMost - kWidestTile && n <= kMost - kWidestTile && k <= kMost - kWidestTile &&
                 args.batch <= kMost);
   LATENTD_CHECK(reinterpret_cast<uintptr_t>(args.w.data) % 16 == 0);
-  LATENTD_CHECK((args.w.data != nullptr || n == 0) && "a weight that is absent");
   LATENTD_CHECK(std::has_single_bit(static_cast<unsigned>(plan.tile_tokens)) &&
                 plan.tile_tokens >= kNarrowestTile && plan.tile_tokens <= kWidestTile);
   LATENTD_CHECK(plan.cluster == 1 || plan.cluster == NumParts(static_cast<int>(k)));
