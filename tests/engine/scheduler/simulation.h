@@ -73,18 +73,30 @@ class Simulation {
     bool has_work() const { return !ended && high_water < known(); }
   };
   using Held = std::set<SequenceId>;  // sequences with blocks
+  static constexpr uint32_t kVocab = 32;
 
-  // --- simulation.cc: operations
+  // --- simulation.cc
   void DrawOptions();
   PageShape DrawShape();
   int64_t DrawWidth();
+  int64_t Draw(int64_t first, int64_t last) {  // both included
+    return std::uniform_int_distribution<int64_t>(first, last)(random_);
+  }
+  bool Chance(double p) { return std::bernoulli_distribution(p)(random_); }
+
+  // --- simulation_events.cc
   void RandomEvent();
   void AddSequence();
   std::vector<uint32_t> DrawPrompt(int64_t num_tokens);
+  void Learn(Live& live, uint32_t token);
+  // What is known is of another width now.
+  void SettleWidth(Live& live, const PlanEntry& entry);
   void Finish(SequenceId id);
   void TogglePause(Live& live);
   void Flush();
   Live* Pick();
+
+  // --- simulation_steps.cc
   void Cycle();
   // What the scheduler is told of a step's duration: anything, as the plans must hold for it.
   double DrawTook_us();
@@ -92,13 +104,6 @@ class Simulation {
   void CompleteEntry(const PlanEntry& entry, bool cancelled);
   void AppendSampled(Live& live);
   void Drain();
-  void Learn(Live& live, uint32_t token);
-  // What is known is of another width now.
-  void SettleWidth(Live& live, const PlanEntry& entry);
-  int64_t Draw(int64_t first, int64_t last) {  // both included
-    return std::uniform_int_distribution<int64_t>(first, last)(random_);
-  }
-  bool Chance(double p) { return std::bernoulli_distribution(p)(random_); }
 
   // --- simulation_checks.cc
   Held Holding() const;
