@@ -1,32 +1,12 @@
 // int8 and int4 copies of weights (docs/weights.md) on the CUDA back end, its kernels emulated.
 #include <catch2/catch.hpp>
 
-#include "engine/model/weight_copies.h"
 #include "tests/engine/cuda/device_runner.h"
 #include "tests/engine/model/compare_logits.h"
+#include "tests/engine/model/copies_model.h"
 #include "tests/engine/model/model_runner.h"
 
 namespace latentd {
-namespace {
-
-// Several groups of K in most products, the last one cut; experts in the second layer.
-RandomModel ModelOfCopies(WeightCopies format) {
-  ModelConfig config = Geometry();
-  config.hidden_size = 160;
-  config.intermediate_size = 200;
-  config.moe = MoeConfig{.router = {.num_experts = 6, .top_k = 3},
-                         .expert_intermediate_size = 40,
-                         .shared_intermediate_size = 40,
-                         .num_dense_layers = 1};
-  RandomModel model = MakeRandomModel(config, 8, DType::kBF16);
-  std::vector<std::string> notes;
-  REQUIRE(MakeCopies({.format = format, .available_bytes = 1 << 30, .progress = {}}, &model.weights,
-                     &notes)
-              .ok());
-  return model;
-}
-
-}  // namespace
 
 // Products of copies have the CPU's bits, so what stands between the two is the order of the norms'
 // sums, and the roundings of activations to int8 that it turns: each moves one term of a product by

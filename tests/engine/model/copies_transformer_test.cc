@@ -2,32 +2,11 @@
 // others or threads.
 #include <catch2/catch.hpp>
 
-#include "engine/model/weight_copies.h"
+#include "tests/engine/model/copies_model.h"
 #include "tests/engine/model/model_runner.h"
-#include "tests/engine/model/random_model.h"
 
 namespace latentd {
 namespace {
-
-// Several groups of K in most products, the last one cut; experts in the second layer.
-RandomModel ModelOfCopies(WeightCopies format) {
-  ModelConfig config = Geometry();
-  config.hidden_size = 160;
-  config.intermediate_size = 200;
-  MoeConfig moe;
-  moe.router.num_experts = 6;
-  moe.router.top_k = 3;
-  moe.expert_intermediate_size = 40;
-  moe.shared_intermediate_size = 40;
-  moe.num_dense_layers = 1;
-  config.moe = moe;
-  RandomModel model = MakeRandomModel(config, 8, DType::kBF16);
-  std::vector<std::string> notes;
-  REQUIRE(MakeCopies({.format = format, .available_bytes = 1 << 30, .progress = {}}, &model.weights,
-                     &notes)
-              .ok());
-  return model;
-}
 
 TEST_CASE("copies of weights give the same bits in any portions, company and number of threads") {
   const WeightCopies format = GENERATE(WeightCopies::kInt8, WeightCopies::kInt4);

@@ -10,6 +10,20 @@
 #include "tests/engine/model/naive_model.h"
 
 namespace latentd {
+namespace {
+
+// Logits of the whole prompt at once, by the slowest path and the best.
+void CheckAgainst(const NaiveResult& truth, const RandomModel& model,
+                  const std::vector<uint32_t>& ids) {
+  for (CpuPath path : {CpuPath::kScalar, BestCpuPath()}) {
+    const Difference difference =
+        Compare(truth, RunWhole(model, ids, {}, path), model.config.num_layers);
+    INFO(Name(path) << ": " << difference.where);
+    CHECK(difference.worst <= 1);
+  }
+}
+
+}  // namespace
 
 TEST_CASE("every kind of layer equals the plain model in double precision") {
   uint32_t seed = 1;
@@ -30,13 +44,7 @@ TEST_CASE("every kind of layer equals the plain model in double precision") {
             CAPTURE(static_cast<int>(norm), groups, rope_dim, before, interleaved, seed);
             const RandomModel model = MakeRandomModel(config, seed++);
             const std::vector<uint32_t> ids = Tokens(70, seed);
-            const NaiveResult truth = NaiveForward(config, model.weights, ids, CacheFormat::kBf16);
-            for (CpuPath path : {CpuPath::kScalar, BestCpuPath()}) {
-              const Difference difference =
-                  Compare(truth, RunWhole(model, ids, {}, path), config.num_layers);
-              INFO(Name(path) << ": " << difference.where);
-              CHECK(difference.worst <= 1);
-            }
+            CheckAgainst(NaiveForward(config, model.weights, ids, CacheFormat::kBf16), model, ids);
           }
         }
       }
@@ -52,13 +60,7 @@ TEST_CASE("mixtures of experts equal the plain model in double precision") {
     CAPTURE(seed);
     const RandomModel model = MakeRandomModel(config, seed++);
     const std::vector<uint32_t> ids = Tokens(30, seed);
-    const NaiveResult truth = NaiveForward(config, model.weights, ids, CacheFormat::kBf16);
-    for (CpuPath path : {CpuPath::kScalar, BestCpuPath()}) {
-      const Difference difference =
-          Compare(truth, RunWhole(model, ids, {}, path), config.num_layers);
-      INFO(Name(path) << ": " << difference.where);
-      CHECK(difference.worst <= 1);
-    }
+    CheckAgainst(NaiveForward(config, model.weights, ids, CacheFormat::kBf16), model, ids);
   }
 }
 

@@ -2,26 +2,13 @@
 // number.
 #include <catch2/catch.hpp>
 #include <limits>
-#include <random>
 
 #include "engine/sampling/sampler.h"
+#include "tests/engine/sampling/random_choice.h"
 #include "tests/engine/sampling/sampling_oracle.h"
 
 namespace latentd {
 namespace {
-
-using Random = std::mt19937_64;
-
-template <typename T>
-T Pick(Random& random, std::initializer_list<T> values) {
-  return *(values.begin() + static_cast<std::ptrdiff_t>(random() % values.size()));
-}
-
-std::vector<uint32_t> RandomTokens(Random& random, size_t vocab, size_t max_count) {
-  std::vector<uint32_t> tokens(random() % (max_count + 1));
-  for (uint32_t& token : tokens) token = static_cast<uint32_t>(random() % vocab);
-  return tokens;
-}
 
 // Every number is a small binary fraction, so that bias and penalties are exact in fp32 and ties
 // are ties for both sides; quarter steps make ties frequent.

@@ -8,22 +8,11 @@
 #include "kernels/cuda/operators.h"
 #include "kernels/linear.h"
 #include "tests/kernels/cuda/memory.h"
+#include "tests/kernels/cuda/product_shape.h"
 #include "tests/kernels/support.h"
 
 namespace latentd::cuda {
 namespace {
-
-constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
-
-struct Shape {
-  int64_t m, n, k;
-  int64_t batch = 1, share = 1;
-
-  std::string Describe() const {
-    return "M " + std::to_string(m) + " N " + std::to_string(n) + " K " + std::to_string(k) +
-           " batch " + std::to_string(batch) + " share " + std::to_string(share);
-  }
-};
 
 // Operands with NaN between rows and after them: whatever lies outside must not be read.
 struct Product {

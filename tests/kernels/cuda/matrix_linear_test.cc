@@ -12,22 +12,11 @@
 #include "kernels/cuda/linear_order.h"
 #include "kernels/cuda/operators.h"
 #include "tests/kernels/cuda/memory.h"
+#include "tests/kernels/cuda/product_shape.h"
 #include "tests/kernels/support.h"
 
 namespace latentd::cuda {
 namespace {
-
-constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
-
-struct Shape {
-  int64_t m, n, k;
-  int64_t batch = 1, share = 1;
-
-  std::string Describe() const {
-    return "M " + std::to_string(m) + " N " + std::to_string(n) + " K " + std::to_string(k) +
-           " batch " + std::to_string(batch) + " share " + std::to_string(share);
-  }
-};
 
 // Operands with NaN after rows, matrices and slices of K: whatever lies outside must not count.
 struct Product {

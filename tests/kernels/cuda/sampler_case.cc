@@ -9,27 +9,15 @@
 #include "engine/sampling/row_scan.h"
 #include "engine/sampling/sampler.h"
 #include "engine/sampling/sampler_batch.h"
+#include "tests/engine/sampling/random_choice.h"
 #include "tests/kernels/cuda/memory.h"
 
 namespace latentd::cuda {
 namespace {
 
-using Random = std::mt19937_64;
-
 constexpr float kInf = std::numeric_limits<float>::infinity();
 constexpr float kHuge = std::numeric_limits<float>::max();
 constexpr float kPoison = std::numeric_limits<float>::quiet_NaN();
-
-template <typename T>
-T Pick(Random& random, std::initializer_list<T> values) {
-  return *(values.begin() + static_cast<std::ptrdiff_t>(random() % values.size()));
-}
-
-std::vector<uint32_t> RandomTokens(Random& random, size_t vocab, size_t max_count) {
-  std::vector<uint32_t> tokens(random() % (max_count + 1));
-  for (uint32_t& token : tokens) token = static_cast<uint32_t>(random() % vocab);
-  return tokens;
-}
 
 // Smooth, in steps that make ties, all equal, zeros of both signs, or the extremes of fp32.
 std::vector<float> RandomLogits(Random& random, size_t vocab) {
