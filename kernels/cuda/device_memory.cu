@@ -80,6 +80,33 @@ Stream::~Stream() {
 
 void Stream::Wait() const { LATENTD_CUDA_CHECK(cudaStreamSynchronize(stream_)); }
 
+std::unique_ptr<Graph> Graph::TryCapture(CUstream_st* stream,
+                                         const std::function<void()>& enqueue) {
+  // Relaxed: a kernel's code may be loaded at its first launch, which may be this one.
+  LATENTD_CUDA_CHECK(cudaStreamBeginCapture(stream, cudaStreamCaptureModeRelaxed));
+  enqueue();
+  cudaGraph_t recorded = nullptr;
+  LATENTD_CUDA_CHECK(cudaStreamEndCapture(stream, &recorded));
+  cudaGraphExec_t kernels = nullptr;
+  cudaError_t error = cudaGraphInstantiate(&kernels, recorded, 0);
+  LATENTD_CUDA_CHECK(cudaGraphDestroy(recorded));
+  // Memory that the first launch would take is taken here, where its lack is no fault.
+  if (error == cudaSuccess) error = cudaGraphUpload(kernels, stream);
+  if (error == cudaErrorMemoryAllocation) {
+    cudaGetLastError();  // not left behind for the next call
+    if (kernels != nullptr) LATENTD_CUDA_CHECK(cudaGraphExecDestroy(kernels));
+    return nullptr;
+  }
+  LATENTD_CUDA_CHECK(error);
+  return std::unique_ptr<Graph>(new Graph(kernels));
+}
+
+Graph::~Graph() { cudaGraphExecDestroy(kernels_); }
+
+void Graph::Launch(CUstream_st* stream) const {
+  LATENTD_CUDA_CHECK(cudaGraphLaunch(kernels_, stream));
+}
+
 PinnedBuffer::PinnedBuffer(size_t bytes) : bytes_(bytes) {
   if (bytes > 0) LATENTD_CUDA_CHECK(cudaMallocHost(reinterpret_cast<void**>(&data_), bytes));
 }

@@ -6,10 +6,12 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
-struct CUstream_st;  // cudaStream_t is a pointer to it
+struct CUgraphExec_st;  // cudaGraphExec_t is a pointer to it
+struct CUstream_st;     // cudaStream_t is a pointer to it
 
 namespace latentd::cuda {
 
@@ -68,6 +70,28 @@ class Stream {
 
  private:
   CUstream_st* stream_ = nullptr;
+};
+
+// Owns kernels that were recorded once and run by one call, as often as wanted. One thread at a
+// time; destroyed after its runs are done.
+class Graph {
+ public:
+  // Records the kernels that `enqueue` puts on the stream, and runs none. It may enqueue nothing
+  // else: no copy, no wait. Their arguments, pointers too, stay what they are now; memory that they
+  // point to is read as it is at each run. Null when the device has no memory for them.
+  static std::unique_ptr<Graph> TryCapture(CUstream_st* stream,
+                                           const std::function<void()>& enqueue);
+  ~Graph();
+  Graph(const Graph&) = delete;
+  Graph& operator=(const Graph&) = delete;
+
+  // Enqueues them all, in the order in which they were recorded.
+  void Launch(CUstream_st* stream) const;
+
+ private:
+  explicit Graph(CUgraphExec_st* kernels) : kernels_(kernels) {}
+
+  CUgraphExec_st* kernels_;
 };
 
 // Owns host memory that a device copies from and to beside other work. Any thread, one at a time.

@@ -4,6 +4,7 @@
 #include <array>
 #include <cstring>
 #include <limits>
+#include <span>
 #include <vector>
 
 #include "kernels/cuda/decode_layout.h"
@@ -300,11 +301,15 @@ void EmulateMlaDecode(const MlaDecodeArgs& args) {
   const DecodeParams params = DecodeParamsOf(args);
   for (int cta = 0; cta < args.plan->num_ctas; ++cta) {
     Block block(args, params);
-    for (int i = cta; i < params.num_items; i += args.plan->num_ctas)
+    for (int i = cta; i < params.num_items; i += args.plan->num_ctas) {
+      if (params.items[i].num_rows == 0) break;
       block.RunItem(params.items[i]);
+    }
   }
   const CombineParams combine = CombineParamsOf(args);
-  for (const DecodeRowTile& tile : args.plan->row_tiles) {
+  const std::span row_tiles(combine.row_tiles, args.plan->row_tiles.size());
+  for (const DecodeRowTile& tile : row_tiles) {
+    LATENTD_CHECK(tile.num_rows <= combine.slot_rows);
     for (int row = 0; row < tile.num_rows; ++row) CombineRow(combine, tile, row);
   }
 }

@@ -8,7 +8,7 @@
 #include "kernels/core/check.h"
 #include "kernels/cuda/device_memory.h"
 
-// Copies under way.
+// Copies under way, and the graph that is captured, if one is.
 struct CUstream_st {
   struct Sent {
     const std::byte* from;
@@ -20,6 +20,11 @@ struct CUstream_st {
   };
   std::vector<Sent> sent;
   std::vector<Fetched> fetched;
+  CUgraphExec_st* capture = nullptr;
+};
+
+struct CUgraphExec_st {
+  std::vector<std::function<void()>> kernels;
 };
 
 namespace latentd::cuda {
@@ -28,6 +33,7 @@ namespace {
 uint64_t total_bytes = uint64_t{1} << 30;
 uint64_t bytes_in_use = 0;
 uint64_t allocations = 0;
+uint64_t captures = 0;
 
 std::byte* Allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
@@ -42,6 +48,12 @@ void Free(std::byte* data) { ::operator delete (data, std::align_val_t{256}); }
 void SetEmulatedMemory(uint64_t total) { total_bytes = total; }
 uint64_t EmulatedBytesInUse() { return bytes_in_use; }
 uint64_t EmulatedAllocations() { return allocations; }
+uint64_t EmulatedCaptures() { return captures; }
+
+void Enqueue(CUstream_st* stream, std::function<void()> kernel) {
+  if (stream == nullptr || stream->capture == nullptr) return kernel();
+  stream->capture->kernels.push_back(std::move(kernel));
+}
 
 int NumDevices() { return 1; }
 bool UseDevice() { return true; }
@@ -74,6 +86,7 @@ Stream::~Stream() {
   delete stream_;
 }
 void Stream::Wait() const {
+  LATENTD_CHECK(stream_->capture == nullptr);
   for (const CUstream_st::Sent& copy : stream_->sent) {
     LATENTD_CHECK(std::memcmp(copy.from, copy.bytes.data(), copy.bytes.size()) == 0 &&
                   "a source was changed before its copy was done");
@@ -85,17 +98,39 @@ void Stream::Wait() const {
   stream_->fetched.clear();
 }
 
+std::unique_ptr<Graph> Graph::TryCapture(CUstream_st* stream,
+                                         const std::function<void()>& enqueue) {
+  auto recorded = std::make_unique<CUgraphExec_st>();
+  LATENTD_CHECK(stream->capture == nullptr);
+  stream->capture = recorded.get();
+  enqueue();
+  stream->capture = nullptr;
+  if (kEmulatedGraphBytes > total_bytes - bytes_in_use) return nullptr;
+  bytes_in_use += kEmulatedGraphBytes;
+  ++captures;
+  return std::unique_ptr<Graph>(new Graph(recorded.release()));
+}
+Graph::~Graph() {
+  delete kernels_;
+  bytes_in_use -= kEmulatedGraphBytes;
+}
+void Graph::Launch(CUstream_st* stream) const {
+  for (const std::function<void()>& kernel : kernels_->kernels) Enqueue(stream, kernel);
+}
+
 PinnedBuffer::PinnedBuffer(size_t bytes) : data_(Allocate(bytes)), bytes_(bytes) {}
 PinnedBuffer::~PinnedBuffer() { Free(data_); }
 
 void CopyToDevice(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes) {
   if (bytes == 0) return;
+  LATENTD_CHECK(stream->capture == nullptr);
   stream->sent.push_back({from, {from, from + bytes}});
   std::memcpy(to, from, bytes);
 }
 
 void CopyToHost(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes) {
   if (bytes == 0) return;
+  LATENTD_CHECK(stream->capture == nullptr);
   stream->fetched.push_back({to, {from, from + bytes}});
   std::memset(to, 0xff, bytes);
 }

@@ -1,9 +1,13 @@
 // The emulated device, as tests set it up: device_memory.h over host memory. Its memory is NaN
 // where nothing was written. Copies from the device arrive when the stream is waited for, and until
-// then their place holds NaN; a source that was changed before that aborts.
+// then their place holds NaN; a source that was changed before that aborts. So does a copy or a
+// wait while a graph is captured.
 #pragma once
 
 #include <cstdint>
+#include <functional>
+
+struct CUstream_st;
 
 namespace latentd::cuda {
 
@@ -13,5 +17,12 @@ void SetEmulatedMemory(uint64_t total_bytes);
 uint64_t EmulatedBytesInUse();
 // How often memory of the device was taken since the start.
 uint64_t EmulatedAllocations();
+// How many graphs were captured since the start. Each takes kEmulatedGraphBytes of the device.
+uint64_t EmulatedCaptures();
+constexpr uint64_t kEmulatedGraphBytes = 64 << 10;
+
+// What an emulated operator does with a kernel: runs it now, or, while the stream is captured, at
+// each run of the graph. So a kernel keeps by value what a device is given by value, and no more.
+void Enqueue(CUstream_st* stream, std::function<void()> kernel);
 
 }  // namespace latentd::cuda

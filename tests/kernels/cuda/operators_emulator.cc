@@ -12,68 +12,84 @@
 #include "kernels/cuda/matrix_linear.h"
 #include "kernels/cuda/norm_body.h"
 #include "kernels/cuda/router_body.h"
+#include "tests/kernels/cuda/emulated_device.h"
 #include "tests/kernels/cuda/emulated_grid.h"
 
 namespace latentd::cuda {
 namespace {
 
-constexpr auto kEmulate = [](const auto& body) { EmulateGrid(body); };
+// As launch.cuh: of a kernel, the body is what is kept.
+template <typename Body>
+void Launch(CUstream_st* stream, const Body& body) {
+  Enqueue(stream, [body] { EmulateGrid(body); });
+}
+
+auto LaunchOn(CUstream_st* stream) {
+  return [stream](const auto& body) { Launch(stream, body); };
+}
 
 template <typename Args>
 void Multiply(CUstream_st* stream, const Args& args) {
-  if (!TakesMatrixUnits(args)) return WithLinear(args, kEmulate);
+  if (!TakesMatrixUnits(args)) return WithLinear(args, LaunchOn(stream));
   static bool is_large = false;  // machines of 132 processors and of one in turn
   is_large = !is_large;
-  MatrixLinear(stream, args, PlanLinear(args, is_large ? 132 : 1));
+  const LinearPlan plan = PlanLinear(args, is_large ? 132 : 1);
+  Enqueue(stream, [args, plan] { MatrixLinear(nullptr, args, plan); });
 }
 
 }  // namespace
 
-void RmsNorm(CUstream_st*, MatrixView<const float> x, const float* weight, float epsilon,
+void RmsNorm(CUstream_st* stream, MatrixView<const float> x, const float* weight, float epsilon,
              MatrixView<float> y) {
-  EmulateGrid(MakeRmsNorm(x, weight, epsilon, y));
+  Launch(stream, MakeRmsNorm(x, weight, epsilon, y));
 }
-void Rope(CUstream_st*, MatrixView<float> x, MatrixView<const float> angles, int64_t rows_per_angle,
-          bool interleaved) {
-  EmulateGrid(MakeRope(x, angles, rows_per_angle, interleaved));
+void Rope(CUstream_st* stream, MatrixView<float> x, MatrixView<const float> angles,
+          int64_t rows_per_angle, bool interleaved) {
+  Launch(stream, MakeRope(x, angles, rows_per_angle, interleaved));
 }
-void Embedding(CUstream_st*, std::span<const uint32_t> ids, const WeightView& table,
+void Embedding(CUstream_st* stream, std::span<const uint32_t> ids, const WeightView& table,
                MatrixView<float> out) {
-  WithEmbedding(ids, table, out, kEmulate);
+  WithEmbedding(ids, table, out, LaunchOn(stream));
 }
-void SiluMul(CUstream_st*, MatrixView<float> gate, MatrixView<const float> up) {
-  EmulateGrid(MakeSiluMul(gate, up));
+void SiluMul(CUstream_st* stream, MatrixView<float> gate, MatrixView<const float> up) {
+  Launch(stream, MakeSiluMul(gate, up));
 }
-void AddInPlace(CUstream_st*, MatrixView<float> x, MatrixView<const float> y, float scale) {
-  EmulateGrid(MakeAdd(x, y, scale));
+void AddInPlace(CUstream_st* stream, MatrixView<float> x, MatrixView<const float> y, float scale) {
+  Launch(stream, MakeAdd(x, y, scale));
 }
-void ScaleInPlace(CUstream_st*, MatrixView<float> x, float scale) {
-  EmulateGrid(MakeScale(x, scale));
+void ScaleInPlace(CUstream_st* stream, MatrixView<float> x, float scale) {
+  Launch(stream, MakeScale(x, scale));
 }
 void Linear(CUstream_st* stream, const LinearArgs& args) { Multiply(stream, args); }
 void LinearTransposed(CUstream_st* stream, const LinearTransposedArgs& args) {
   Multiply(stream, args);
 }
-void RouteExperts(CUstream_st*, const RouterConfig& config, MatrixView<const float> logits,
+void RouteExperts(CUstream_st* stream, const RouterConfig& config, MatrixView<const float> logits,
                   const float* bias, MatrixView<int32_t> experts, MatrixView<float> weights) {
-  EmulateGrid(MakeRouter(config, logits, bias, experts, weights));
+  Launch(stream, MakeRouter(config, logits, bias, experts, weights));
 }
-void LatentWrite(CUstream_st*, const LatentWriteArgs& args) {
-  EmulateGrid(MakeLatentWrite(args));
-  if (args.key_norm != KeyNorm::kNone) WithKeyScalars(args, kEmulate);
+void LatentWrite(CUstream_st* stream, const LatentWriteArgs& args) {
+  Launch(stream, MakeLatentWrite(args));
+  if (args.key_norm != KeyNorm::kNone) WithKeyScalars(args, LaunchOn(stream));
 }
-void AbsorbQuery(CUstream_st*, const AbsorbQueryArgs& args) { WithAbsorbQuery(args, kEmulate); }
-void ScaleRows(CUstream_st*, MatrixView<float> x, const float* factors) {
-  EmulateGrid(MakeScaleRows(x, factors));
+void AbsorbQuery(CUstream_st* stream, const AbsorbQueryArgs& args) {
+  WithAbsorbQuery(args, LaunchOn(stream));
 }
-void GatherRows(CUstream_st*, MatrixView<const float> x, const int32_t* rows,
+void ScaleRows(CUstream_st* stream, MatrixView<float> x, const float* factors) {
+  Launch(stream, MakeScaleRows(x, factors));
+}
+void GatherRows(CUstream_st* stream, MatrixView<const float> x, const int32_t* rows,
                 MatrixView<float> out) {
-  EmulateGrid(MakeGatherRows(x, rows, out));
+  Launch(stream, MakeGatherRows(x, rows, out));
 }
-void GroupByExpert(CUstream_st*, const GroupByExpertArgs& args) {
-  WithGroupByExpert(args, kEmulate);
+void GroupByExpert(CUstream_st* stream, const GroupByExpertArgs& args) {
+  WithGroupByExpert(args, LaunchOn(stream));
 }
-void ExpertMlps(CUstream_st*, const ExpertMlpArgs& args) { WithExpertMlps(args, kEmulate); }
-void SumExperts(CUstream_st*, const SumExpertsArgs& args) { EmulateGrid(MakeSumExperts(args)); }
+void ExpertMlps(CUstream_st* stream, const ExpertMlpArgs& args) {
+  WithExpertMlps(args, LaunchOn(stream));
+}
+void SumExperts(CUstream_st* stream, const SumExpertsArgs& args) {
+  Launch(stream, MakeSumExperts(args));
+}
 
 }  // namespace latentd::cuda
