@@ -45,15 +45,36 @@ void PlanSequence(const AttentionSequence& sequence, int32_t index, int num_head
   }
 }
 
-}  // namespace
-
-int64_t Makespan(std::span<const DecodeItem> items, int64_t num_ctas) {
-  std::vector<int64_t> load(static_cast<size_t>(num_ctas));
+// Overwrites `load`, and the plan below, which keep their memory.
+int64_t MakespanIn(std::span<const DecodeItem> items, int64_t num_ctas,
+                   std::vector<int64_t>& load) {
+  load.assign(static_cast<size_t>(num_ctas), 0);
   for (size_t i = 0; i < items.size(); ++i) {
     load[i % load.size()] +=
         CeilDiv(items[i].end_token - items[i].first_token, kTileRows) + kItemOverheadTiles;
   }
   return load.empty() ? 0 : *std::max_element(load.begin(), load.end());
+}
+
+void PlanIn(std::span<const AttentionSequence> sequences, int num_heads, int num_processors,
+            int64_t span_tokens, DecodePlan& plan) {
+  LATENTD_CHECK(num_heads >= 1 && num_processors >= 1);
+  LATENTD_CHECK(span_tokens == kUnitTokens || span_tokens == kGroupTokens);
+  plan.span_tokens = span_tokens;
+  plan.items.clear();
+  plan.row_tiles.clear();
+  plan.num_slots = plan.slot_rows = 0;
+  for (size_t i = 0; i < sequences.size(); ++i) {
+    PlanSequence(sequences[i], static_cast<int32_t>(i), num_heads, plan);
+  }
+  plan.num_ctas = ChooseNumCtas(static_cast<int64_t>(plan.items.size()), num_processors);
+}
+
+}  // namespace
+
+int64_t Makespan(std::span<const DecodeItem> items, int64_t num_ctas) {
+  std::vector<int64_t> load;
+  return MakespanIn(items, num_ctas, load);
 }
 
 int32_t ChooseNumCtas(int64_t num_items, int num_processors) {
@@ -62,24 +83,40 @@ int32_t ChooseNumCtas(int64_t num_items, int num_processors) {
 
 DecodePlan PlanDecodeWith(std::span<const AttentionSequence> sequences, int num_heads,
                           int num_processors, int64_t span_tokens) {
-  LATENTD_CHECK(num_heads >= 1 && num_processors >= 1);
-  LATENTD_CHECK(span_tokens == kUnitTokens || span_tokens == kGroupTokens);
   DecodePlan plan;
-  plan.span_tokens = span_tokens;
-  for (size_t i = 0; i < sequences.size(); ++i) {
-    PlanSequence(sequences[i], static_cast<int32_t>(i), num_heads, plan);
-  }
-  plan.num_ctas = ChooseNumCtas(static_cast<int64_t>(plan.items.size()), num_processors);
+  PlanIn(sequences, num_heads, num_processors, span_tokens, plan);
   return plan;
 }
 
 DecodePlan PlanDecode(std::span<const AttentionSequence> sequences, int num_heads,
                       int num_processors) {
-  DecodePlan units = PlanDecodeWith(sequences, num_heads, num_processors, kUnitTokens);
-  DecodePlan groups = PlanDecodeWith(sequences, num_heads, num_processors, kGroupTokens);
-  const bool by_units =
-      Makespan(units.items, units.num_ctas) < Makespan(groups.items, groups.num_ctas);
-  return by_units ? units : groups;
+  return DecodePlanner().Plan(sequences, num_heads, num_processors);
+}
+
+DecodePlan& DecodePlanner::Plan(std::span<const AttentionSequence> sequences, int num_heads,
+                                int num_processors) {
+  PlanIn(sequences, num_heads, num_processors, kUnitTokens, units_);
+  PlanIn(sequences, num_heads, num_processors, kGroupTokens, groups_);
+  const bool by_units = MakespanIn(units_.items, units_.num_ctas, load_) <
+                        MakespanIn(groups_.items, groups_.num_ctas, load_);
+  return by_units ? units_ : groups_;
+}
+
+void PadPlan(int64_t num_tokens, int64_t padded_tokens, int num_heads, int num_processors,
+             DecodePlan* plan) {
+  const auto tiles = static_cast<size_t>(CeilDiv(num_heads, kTileRows));
+  LATENTD_CHECK(num_tokens >= 1 && plan->row_tiles.size() == num_tokens * tiles);
+  for (int64_t token = num_tokens; token < padded_tokens; ++token) {
+    for (size_t i = 0; i < tiles; ++i) {
+      DecodeRowTile tile = plan->row_tiles[i];
+      tile.q_row += static_cast<int32_t>(token * num_heads);
+      plan->row_tiles.push_back(tile);
+    }
+  }
+  auto num_items = static_cast<size_t>(num_processors);
+  while (num_items < plan->items.size()) num_items *= 2;
+  plan->items.resize(num_items);
+  plan->num_ctas = num_processors;
 }
 
 }  // namespace latentd::cuda

@@ -14,7 +14,7 @@ namespace latentd::cuda {
 struct DecodeItem {
   int32_t sequence;        // row of the block tables
   int32_t q_row;           // first row of q and out
-  int32_t num_rows;        // 1…64
+  int32_t num_rows;        // 1…64; 0: no item, and none follows it in a thread block
   int32_t first_row;       // of these rows within the sequence's num_tokens · H
   int32_t first_position;  // of the sequence's first query token
   int32_t first_token;     // multiple of 512
@@ -33,7 +33,7 @@ struct DecodeRowTile {
 struct DecodePlan {
   int64_t span_tokens =
       kUnitTokens;                // of an item: kUnitTokens or kGroupTokens; no bit depends on it
-  std::vector<DecodeItem> items;  // thread block i takes items i, i + num_ctas, …
+  std::vector<DecodeItem> items;  // thread block i takes items i, i + num_ctas, …; none may follow
   std::vector<DecodeRowTile> row_tiles;
   int32_t num_slots = 0;
   int32_t slot_rows = 0;  // rows of the largest tile
@@ -69,5 +69,25 @@ DecodePlan PlanDecodeWith(std::span<const AttentionSequence> sequences, int num_
 // The span with the smaller makespan; whole groups when equal, as they have fewer partial sums.
 DecodePlan PlanDecode(std::span<const AttentionSequence> sequences, int num_heads,
                       int num_processors);
+
+// PlanDecode for one step after the other, in the same memory. One thread at a time.
+class DecodePlanner {
+ public:
+  // May be changed, and is valid until the next call.
+  DecodePlan& Plan(std::span<const AttentionSequence> sequences, int num_heads, int num_processors);
+
+ private:
+  DecodePlan units_, groups_;
+  std::vector<int64_t> load_;
+};
+
+// Takes from a plan what differs between steps that one recorded launch is to serve: of its sizes,
+// the numbers of row tiles and items, span_tokens and slot_rows alone are left to tell launches
+// apart. The queries of a step are those of num_tokens tokens, one of each sequence, and room for
+// padded_tokens. The outputs of those beyond become copies of the first token's: they are made of
+// its partial sums. Items without rows follow, up to num_processors · 2^i of them.
+// REQUIRES: a plan of such sequences, whose first_row are 0 … num_tokens − 1 in order.
+void PadPlan(int64_t num_tokens, int64_t padded_tokens, int num_heads, int num_processors,
+             DecodePlan* plan);
 
 }  // namespace latentd::cuda

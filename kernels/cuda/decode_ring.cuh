@@ -38,6 +38,7 @@ __device__ void Produce(const CUtensorMap* q_map, const CUtensorMap* latent_map,
   for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
        i += static_cast<int>(gridDim.x)) {
     const DecodeItem item = params.items[i];
+    if (item.num_rows == 0) break;
     BarrierWait(barriers[kQueriesEmpty], EmptyParity(num_items++));
     BarrierExpect(barriers[kQueriesFull], static_cast<uint32_t>(chunks * kChunkBytes));
     for (int chunk = 0; chunk < chunks; ++chunk) {

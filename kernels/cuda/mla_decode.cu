@@ -55,6 +55,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
   for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
        i += static_cast<int>(gridDim.x)) {
     const DecodeItem item = params.items[i];
+    if (item.num_rows == 0) break;
     const ThreadRows rows(item, thread);
     float* slot = SlotOf(params, item, kRowFloats);
     RowSums sums;
@@ -123,6 +124,7 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
   for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
        i += static_cast<int>(gridDim.x)) {
     const DecodeItem item = params.items[i];
+    if (item.num_rows == 0) break;
     const ThreadRows rows(item, thread);
     float* slot = SlotOf(params, item, kRowFloats) + kLayout.FirstChunk(1) * kChunkLanes;
     RowSums sums;

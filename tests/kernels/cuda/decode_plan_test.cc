@@ -1,6 +1,7 @@
 #include "kernels/cuda/decode_plan.h"
 
 #include <algorithm>
+#include <bit>
 #include <catch2/catch.hpp>
 #include <map>
 #include <random>
@@ -100,6 +101,72 @@ TEST_CASE("a plan covers mixed batches, empty sequences among them") {
     REQUIRE(plan.num_ctas ==
             std::min<int64_t>(processors, static_cast<int64_t>(plan.items.size())));
   }
+}
+
+// The sequences of a step that generates.
+std::vector<AttentionSequence> RandomDecode(std::mt19937& rng) {
+  std::vector<AttentionSequence> sequences;
+  const int64_t count = std::uniform_int_distribution<int64_t>(1, 20)(rng);
+  for (int64_t i = 0; i < count; ++i) {
+    sequences.push_back({{}, i, 1, std::uniform_int_distribution<int64_t>(0, 9000)(rng)});
+  }
+  return sequences;
+}
+
+TEST_CASE("padding leaves the plan as it is, and little of its size") {
+  std::mt19937 rng(8);
+  for (int round = 0; round < 200; ++round) {
+    const std::vector<AttentionSequence> sequences = RandomDecode(rng);
+    const auto tokens = static_cast<int64_t>(sequences.size());
+    const int heads = std::uniform_int_distribution(1, 130)(rng);
+    const int processors = std::uniform_int_distribution(1, 132)(rng);
+    const int64_t room = tokens + std::uniform_int_distribution<int64_t>(0, 5)(rng);
+    const DecodePlan plan = PlanDecode(sequences, heads, processors);
+    DecodePlan padded = plan;
+    PadPlan(tokens, room, heads, processors, &padded);
+
+    REQUIRE(padded.num_ctas == processors);
+    const size_t slices = padded.items.size() / static_cast<size_t>(processors);
+    REQUIRE(padded.items.size() == slices * static_cast<size_t>(processors));
+    REQUIRE(std::has_single_bit(slices));
+    REQUIRE((slices == 1 || padded.items.size() < 2 * plan.items.size()));
+    for (size_t i = plan.items.size(); i < padded.items.size(); ++i) {
+      REQUIRE(padded.items[i].num_rows == 0);
+    }
+    const size_t tiles = plan.row_tiles.size() / sequences.size();
+    REQUIRE(padded.row_tiles.size() == static_cast<size_t>(room) * tiles);
+    for (size_t i = plan.row_tiles.size(); i < padded.row_tiles.size(); ++i) {
+      const DecodeRowTile &tile = padded.row_tiles[i], &first = plan.row_tiles[i % tiles];
+      REQUIRE(tile.q_row == first.q_row + static_cast<int32_t>(i / tiles) * heads);
+      REQUIRE(std::tie(tile.num_rows, tile.first_slot, tile.num_slots) ==
+              std::tie(first.num_rows, first.first_slot, first.num_slots));
+    }
+    padded.items.resize(plan.items.size());
+    padded.row_tiles.resize(plan.row_tiles.size());
+    CheckPlan(sequences, heads, padded);
+  }
+}
+
+TEST_CASE("a planner gives the plans of PlanDecode, step after step in the same memory") {
+  std::mt19937 rng(9);
+  DecodePlanner planner;
+  planner.Plan(Batch(20, 9001, 1), 130, 132);  // as much as any below, by units and by groups
+  planner.Plan(Batch(1, 9001, 1), 130, 132);
+  std::set<const DecodeItem*> places;
+  for (int round = 0; round < 50; ++round) {
+    const std::vector<AttentionSequence> sequences = RandomDecode(rng);
+    const int heads = std::uniform_int_distribution(1, 130)(rng);
+    const DecodePlan expected = PlanDecode(sequences, heads, 132);
+    const DecodePlan& plan = planner.Plan(sequences, heads, 132);
+    places.insert(plan.items.data());
+    REQUIRE(plan.span_tokens == expected.span_tokens);
+    REQUIRE(plan.items.size() == expected.items.size());
+    REQUIRE(plan.num_slots == expected.num_slots);
+    REQUIRE(plan.slot_rows == expected.slot_rows);
+    REQUIRE(plan.num_ctas == expected.num_ctas);
+    CheckPlan(sequences, heads, plan);
+  }
+  CHECK(places.size() <= 2);  // units and groups
 }
 
 TEST_CASE("makespan is the load of the fullest thread block") {
