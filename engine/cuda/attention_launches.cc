@@ -47,6 +47,13 @@ int64_t LeastPartialFloats(int64_t num_heads, int64_t row_latent, int64_t max_co
   return need.Floats(row_latent);
 }
 
+bool FitOneLaunch(std::span<const AttentionSequence> sequences, int64_t num_heads,
+                  int64_t row_latent, int64_t max_floats) {
+  Need need;
+  for (const AttentionSequence& s : sequences) need.Add(s, num_heads);
+  return need.Floats(row_latent) <= max_floats;
+}
+
 std::vector<AttentionLaunch> CutLaunches(std::span<const AttentionSequence> sequences,
                                          int64_t num_heads, int64_t row_latent,
                                          int64_t max_floats) {

@@ -20,6 +20,10 @@ struct AttentionLaunch {
 // attend, whichever span its plan takes.
 int64_t LeastPartialFloats(int64_t num_heads, int64_t row_latent, int64_t max_context);
 
+// Whether one launch takes them all: CutLaunches gives no more.
+bool FitOneLaunch(std::span<const AttentionSequence> sequences, int64_t num_heads,
+                  int64_t row_latent, int64_t max_floats);
+
 // Launches whose partial sums need no more than max_floats each, in order; together they have every
 // token once. No bit of a row depends on the cuts. REQUIRES: every token alone fits.
 std::vector<AttentionLaunch> CutLaunches(std::span<const AttentionSequence> sequences,

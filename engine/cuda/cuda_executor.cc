@@ -22,7 +22,7 @@ StepLimits Widened(const ModelConfig& config, const BlockLayout& layout, StepLim
 
 int64_t CudaExecutor::WorkBytes(const ModelConfig& config, const BlockLayout& layout,
                                 const StepLimits& limits) {
-  return StepSender::DeviceBytes(config, limits) +
+  return StepSender::DeviceBytes(config, limits, cuda::QueryDevice().num_processors) +
          CudaTransformer::DeviceBytes(config, layout, Widened(config, layout, limits));
 }
 
@@ -59,6 +59,7 @@ CudaExecutor::CudaExecutor(const ModelConfig& config, const DeviceWeights& weigh
       sender_(config, limits, cuda::QueryDevice().num_processors),
       transformer_(config, weights, layout, limits,
                    {pool_->data(), static_cast<int64_t>(pool_->bytes())}, stream_.get()),
+      graphs_(stream_.get(), static_cast<size_t>(limits.max_graphs)),
       logits_(static_cast<size_t>(kLogitsTile * config.vocab_size) * sizeof(float)) {}
 
 void CudaExecutor::Run(const StepPlan& plan, const LogitsSink& sink,
@@ -70,12 +71,8 @@ void CudaExecutor::Run(const StepPlan& plan, const LogitsSink& sink,
   batch_.FindWanted(plan, &wanted_);
   wanted_rows_.clear();
   for (const WantedRow& row : wanted_) wanted_rows_.push_back(static_cast<int32_t>(row.row));
-  const StepInputs& inputs = sender_.Send(stream_.get(), batch_, wanted_rows_);
-  transformer_.Embed(inputs);
-  int64_t layers = 0;
-  for (; layers < config_.num_layers && batch_.DropCancelled(); ++layers) {
-    transformer_.RunLayer(layers, batch_, inputs);
-  }
+  const StepInputs& inputs = sender_.Send(stream_.get(), &batch_, wanted_rows_);
+  const int64_t layers = RunLayers(inputs);
   const bool whole = layers == config_.num_layers;
   if (whole) {
     for (const size_t entry : batch_.entries) (*outcomes)[entry] = EntryOutcome::kDone;
@@ -83,6 +80,22 @@ void CudaExecutor::Run(const StepPlan& plan, const LogitsSink& sink,
   }
   stream_.Wait();
   layers_done_.fetch_add(static_cast<uint64_t>(layers), std::memory_order_relaxed);
+}
+
+int64_t CudaExecutor::RunLayers(const StepInputs& inputs) {
+  if (inputs.shape) {
+    graphs_.Run(*inputs.shape, [&] {
+      transformer_.Embed(inputs);
+      for (int64_t i = 0; i < config_.num_layers; ++i) transformer_.RunLayer(i, batch_, inputs);
+    });
+    return config_.num_layers;
+  }
+  transformer_.Embed(inputs);
+  int64_t layers = 0;
+  for (; layers < config_.num_layers && batch_.DropCancelled(); ++layers) {
+    transformer_.RunLayer(layers, batch_, inputs);
+  }
+  return layers;
 }
 
 void CudaExecutor::DeliverLogits(const StepInputs& inputs, const LogitsSink& sink,

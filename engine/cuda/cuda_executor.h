@@ -8,6 +8,7 @@
 #include "absl/status/statusor.h"
 #include "engine/cuda/cuda_transformer.h"
 #include "engine/cuda/device_weights.h"
+#include "engine/cuda/step_graphs.h"
 #include "engine/cuda/step_inputs.h"
 #include "engine/executor.h"
 
@@ -31,11 +32,14 @@ class CudaExecutor : public Executor {
                                                               int64_t pool_bytes);
 
   // A flag is looked at as each layer is enqueued, which runs ahead of the device: of a step whose
-  // sequences are all cancelled the rest is not enqueued. Waits once, when all is enqueued; steps
-  // with more than kLogitsTile rows of logits once for each so many.
+  // sequences are all cancelled the rest is not enqueued. A step of one token for each sequence is
+  // one graph (StepInputs::shape), before which flags are looked at once. Waits once, when all is
+  // enqueued; steps with more than kLogitsTile rows of logits once for each so many.
   void Run(const StepPlan& plan, const LogitsSink& sink,
            std::vector<EntryOutcome>* outcomes) override;
   int64_t vocab_size() const override { return config_.vocab_size; }
+  // Where the blocks lie; as long as the executor.
+  DevicePool pool() const { return {pool_->data(), static_cast<int64_t>(pool_->bytes())}; }
 
   // Counts layers finished since the start, a step's at its end. Any thread.
   uint64_t layers_done() const { return layers_done_.load(std::memory_order_relaxed); }
@@ -44,6 +48,8 @@ class CudaExecutor : public Executor {
   CudaExecutor(const ModelConfig& config, const DeviceWeights& weights, const BlockLayout& layout,
                const StepLimits& limits, std::unique_ptr<cuda::DeviceBuffer> pool);
 
+  // Layers that were run: all, unless every sequence was cancelled.
+  int64_t RunLayers(const StepInputs& inputs);
   void DeliverLogits(const StepInputs& inputs, const LogitsSink& sink,
                      const std::vector<EntryOutcome>& outcomes);
 
@@ -52,6 +58,7 @@ class CudaExecutor : public Executor {
   cuda::Stream stream_;
   StepSender sender_;
   CudaTransformer transformer_;
+  StepGraphs graphs_;
   cuda::PinnedBuffer logits_;  // [kLogitsTile, V]
   StepBatch batch_;
   std::atomic<uint64_t> layers_done_{0};

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "engine/model/query_factors.h"
 #include "kernels/core/check.h"
@@ -22,10 +23,15 @@ int64_t RowLatent(int64_t rank) { return CeilDiv(rank, cuda::kTileRows) * cuda::
 }  // namespace
 
 // A token makes ⌈H / 64⌉ tiles of rows at most, a tile one item for each unit of tokens, and every
-// launch has a token.
-int64_t StepSender::DeviceBytes(const ModelConfig& config, const StepLimits& limits) {
-  const int64_t tiles = limits.max_rows * CeilDiv(config.num_heads, cuda::kTileRows);
-  const int64_t items = tiles * CeilDiv(limits.max_context, kUnitTokens);
+// launch has a token. A decode step, of one token for each sequence, is padded to twice the items
+// or to one for each processor.
+int64_t StepSender::DeviceBytes(const ModelConfig& config, const StepLimits& limits,
+                                int num_processors) {
+  const int64_t tiles_of_token = CeilDiv(config.num_heads, cuda::kTileRows);
+  const int64_t tiles = limits.max_rows * tiles_of_token;
+  const int64_t items = std::max(limits.max_rows, 2 * limits.max_sequences) * tiles_of_token *
+                            CeilDiv(limits.max_context, kUnitTokens) +
+                        num_processors;
   const int64_t blocks = limits.max_sequences * CeilDiv(limits.max_context, kBlockTokens);
   const auto bytes = [](int64_t count, size_t size) { return count * static_cast<int64_t>(size); };
   return bytes(limits.max_rows, sizeof(uint32_t) + sizeof(float) + sizeof(int64_t)) +
@@ -39,7 +45,7 @@ StepSender::StepSender(const ModelConfig& config, const StepLimits& limits, int 
     : config_(config),
       limits_(limits),
       num_processors_(num_processors),
-      host_(static_cast<size_t>(DeviceBytes(config, limits))),
+      host_(static_cast<size_t>(DeviceBytes(config, limits, num_processors))),
       device_(host_.bytes()) {}
 
 template <typename T>
@@ -57,14 +63,21 @@ const T* StepSender::Put(std::span<const T> from) {
   return piece.device;
 }
 
-const StepInputs& StepSender::Send(CUstream_st* stream, const StepBatch& batch,
+const StepInputs& StepSender::Send(CUstream_st* stream, StepBatch* batch,
                                    std::span<const int32_t> wanted) {
-  LATENTD_CHECK(batch.num_rows() <= limits_.max_rows &&
-                static_cast<int64_t>(batch.sequences.size()) <= limits_.max_sequences);
+  LATENTD_CHECK(batch->num_rows() <= limits_.max_rows &&
+                static_cast<int64_t>(batch->sequences.size()) <= limits_.max_sequences);
   used_ = 0;
-  PutRows(batch);
+  inputs_.shape.reset();
+  if (TakesGraph(*batch)) {
+    PadRows(PaddedRows(batch->num_rows(), limits_.max_rows), batch);
+    PutRows(*batch);
+    PutDecode(*batch);
+  } else {
+    PutRows(*batch);
+    PutAttention(*batch);
+  }
   inputs_.wanted = {Put(wanted), wanted.size()};
-  PutAttention(batch);
   cuda::CopyToDevice(stream, device_.data(), host_.data(), used_);
   return inputs_;
 }
@@ -113,14 +126,13 @@ const uint32_t* StepSender::PutBlockTables(const StepBatch& batch) {
 
 void StepSender::PutAttention(const StepBatch& batch) {
   const uint32_t* const tables = PutBlockTables(batch);
-  const int64_t max_floats = limits_.partial_bytes / static_cast<int64_t>(sizeof(float));
   inputs_.groups.assign(batch.groups.size(), {});
   for (size_t g = 0; g < batch.groups.size(); ++g) {
     const WidthGroup& group = batch.groups[g];
     const auto sequences =
         std::span(batch.sequences).subspan(group.first_sequence, group.num_sequences);
     for (const AttentionLaunch& launch :
-         CutLaunches(sequences, config_.num_heads, RowLatent(group.width.kv), max_floats)) {
+         CutLaunches(sequences, config_.num_heads, RowLatent(group.width.kv), PartialFloats())) {
       AttentionStep& step = inputs_.groups[g].emplace_back();
       step.plan =
           cuda::PlanDecode(launch.sequences, static_cast<int>(config_.num_heads), num_processors_);
@@ -132,6 +144,42 @@ void StepSender::PutAttention(const StepBatch& batch) {
       step.end_row = last.first_row + last.num_tokens;
     }
   }
+}
+
+int64_t StepSender::PartialFloats() const {
+  return limits_.partial_bytes / static_cast<int64_t>(sizeof(float));
+}
+
+bool StepSender::TakesGraph(const StepBatch& batch) const {
+  return limits_.max_graphs > 0 && IsDecodeStep(batch) &&
+         FitOneLaunch(batch.sequences, config_.num_heads, RowLatent(batch.groups[0].width.kv),
+                      PartialFloats());
+}
+
+// Tables stand last, as their size follows the contexts, and are read as rows of one element: an
+// item's sequence is where its table begins. So neither their place nor their pitch is in a shape.
+void StepSender::PutDecode(const StepBatch& batch) {
+  const int64_t rows = batch.num_rows();
+  cuda::DecodePlan& plan =
+      planner_.Plan(batch.sequences, static_cast<int>(config_.num_heads), num_processors_);
+  cuda::PadPlan(static_cast<int64_t>(batch.sequences.size()), rows,
+                static_cast<int>(config_.num_heads), num_processors_, &plan);
+  inputs_.groups.resize(1);
+  inputs_.groups[0].resize(1);
+  AttentionStep& step = inputs_.groups[0][0];
+  step.row_tiles = Put(std::span<const cuda::DecodeRowTile>(plan.row_tiles));
+  const auto items = Take<cuda::DecodeItem>(static_cast<int64_t>(plan.items.size()));
+  step.items = items.device;
+  step.block_tables = PutBlockTables(batch);
+  const auto table_ld = static_cast<int32_t>(std::exchange(inputs_.block_table_ld, 1));
+  std::transform(plan.items.begin(), plan.items.end(), items.host, [=](cuda::DecodeItem item) {
+    item.sequence *= table_ld;
+    return item;
+  });
+  step.end_row = rows;
+  step.plan = plan;
+  inputs_.shape = DecodeShape{rows, static_cast<int64_t>(plan.items.size()), plan.span_tokens,
+                              batch.groups[0].width};
 }
 
 }  // namespace latentd

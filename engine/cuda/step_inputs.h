@@ -3,10 +3,12 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "engine/cuda/attention_launches.h"
+#include "engine/cuda/decode_step.h"
 #include "engine/model/config.h"
 #include "engine/model/step_batch.h"
 #include "kernels/core/tensor.h"
@@ -22,6 +24,8 @@ struct StepLimits {
   int64_t max_context = 0;    // tokens of a sequence
   // Room for the partial sums of attention; what needs more is cut into several launches.
   int64_t partial_bytes = int64_t{256} << 20;
+  // Recorded decode steps that are kept; with 0 none is recorded. No bit depends on it.
+  int64_t max_graphs = 32;
 };
 
 // One launch of the decode attention. Pointers are device memory.
@@ -40,8 +44,11 @@ struct StepInputs {
   const float* query_factors = nullptr;  // [T]; null when all are one
   const int64_t* slots = nullptr;        // [T], as LatentWrite wants them
   std::span<const int32_t> wanted;       // rows that give logits, in the order of the batch
-  int64_t block_table_ld = 0;            // elements
+  int64_t block_table_ld = 0;            // elements; of a decode step 1, as items name elements
   std::vector<std::vector<AttentionStep>> groups;  // launches of each width group
+  // Of a step that may run as a graph: then the pointers above, but for `wanted`, depend on it
+  // alone.
+  std::optional<DecodeShape> shape;
 };
 
 // Engine thread only. Borrows config.
@@ -50,12 +57,13 @@ class StepSender {
   StepSender(const ModelConfig& config, const StepLimits& limits, int num_processors);
 
   // Bytes of device memory that it holds.
-  static int64_t DeviceBytes(const ModelConfig& config, const StepLimits& limits);
+  static int64_t DeviceBytes(const ModelConfig& config, const StepLimits& limits,
+                             int num_processors);
 
-  // Lays the batch out in pinned memory, enqueues its copy and gives what it is on the device. The
-  // stream must have been waited for since the last call.
-  const StepInputs& Send(CUstream_st* stream, const StepBatch& batch,
-                         std::span<const int32_t> wanted);
+  // Lays the batch out in pinned memory, enqueues its copy and gives what it is on the device. A
+  // decode step whose attention is one launch gets a shape, and rows up to it (PadRows). The stream
+  // must have been waited for since the last call.
+  const StepInputs& Send(CUstream_st* stream, StepBatch* batch, std::span<const int32_t> wanted);
 
  private:
   // A piece of the copy: where it is written, and where it will be.
@@ -71,6 +79,9 @@ class StepSender {
   void PutRows(const StepBatch& batch);
   const uint32_t* PutBlockTables(const StepBatch& batch);
   void PutAttention(const StepBatch& batch);
+  bool TakesGraph(const StepBatch& batch) const;
+  void PutDecode(const StepBatch& batch);
+  int64_t PartialFloats() const;
 
   const ModelConfig& config_;
   const StepLimits limits_;
@@ -79,6 +90,7 @@ class StepSender {
   cuda::DeviceBuffer device_;
   size_t used_ = 0;
   StepInputs inputs_;
+  cuda::DecodePlanner planner_;
 };
 
 }  // namespace latentd

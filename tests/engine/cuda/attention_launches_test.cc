@@ -38,6 +38,8 @@ TEST_CASE("launches have every token once, in order, and their partial sums fit"
     const std::vector<AttentionLaunch> launches =
         CutLaunches(step.sequences, step.num_heads, step.row_latent, room);
     CAPTURE(round, launches.size());
+    REQUIRE(FitOneLaunch(step.sequences, step.num_heads, step.row_latent, room) ==
+            (launches.size() <= 1));
     size_t sequence = 0;
     int64_t done = 0;  // tokens of it
     for (const AttentionLaunch& launch : launches) {

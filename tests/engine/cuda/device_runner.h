@@ -17,18 +17,23 @@ namespace latentd {
 struct DeviceRunner : StepRunner {
   static constexpr int64_t kBlocks = 24;
 
-  DeviceRunner(const ModelConfig& config, const Weights& weights, int64_t partial_bytes = 1 << 20) {
+  static StepLimits Limits(int64_t partial_bytes = 1 << 20) {
+    return {
+        .max_rows = 256, .max_sequences = 16, .max_context = 512, .partial_bytes = partial_bytes};
+  }
+  DeviceRunner(const ModelConfig& config, const Weights& weights, int64_t partial_bytes = 1 << 20)
+      : DeviceRunner(config, weights, Limits(partial_bytes)) {}
+  DeviceRunner(const ModelConfig& config, const Weights& weights, const StepLimits& limits,
+               int64_t num_blocks = kBlocks) {
     weights_ = *DeviceWeights::Upload(config, weights, {});
     const BlockLayout layout = BlockLayout::Make(config.num_layers, config.kv_lora_rank,
                                                  config.qk_rope_head_dim, config.num_alphas());
     // Never touched: it says which blocks there are.
-    blocks = *BlockPool::Create(layout, kBlocks, {.poison = false, .may_allocate = {}});
-    for (int64_t i = 0; i < kBlocks; ++i) free_.push_back(*blocks->Allocate());
+    blocks = *BlockPool::Create(layout, num_blocks, {.poison = false, .may_allocate = {}});
+    for (int64_t i = 0; i < num_blocks; ++i) free_.push_back(*blocks->Allocate());
     std::shuffle(free_.begin(), free_.end(), std::mt19937(7));
-    executor = *CudaExecutor::Create(
-        config, *weights_, layout,
-        {.max_rows = 256, .max_sequences = 16, .max_context = 512, .partial_bytes = partial_bytes},
-        kBlocks * layout.block_bytes);
+    executor =
+        *CudaExecutor::Create(config, *weights_, layout, limits, num_blocks * layout.block_bytes);
   }
 
   Sequence NewSequence(std::vector<uint32_t> ids, Width width = {}) {

@@ -1,0 +1,31 @@
+#include "engine/cuda/step_graphs.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace latentd {
+
+void StepGraphs::Run(const DecodeShape& shape, const std::function<void()>& enqueue) {
+  const auto found = std::find_if(graphs_.begin(), graphs_.end(),
+                                  [&](const Entry& entry) { return entry.shape == shape; });
+  if (found != graphs_.end()) {
+    std::rotate(found, found + 1, graphs_.end());
+  } else if (!Capture(shape, enqueue)) {
+    return enqueue();
+  }
+  graphs_.back().graph->Launch(stream_);
+}
+
+bool StepGraphs::Capture(const DecodeShape& shape, const std::function<void()>& enqueue) {
+  if (max_graphs_ == 0) return false;
+  if (graphs_.size() == max_graphs_) graphs_.erase(graphs_.begin());
+  auto graph = cuda::Graph::TryCapture(stream_, enqueue);
+  if (graph == nullptr) {
+    max_graphs_ = graphs_.size();
+    return false;
+  }
+  graphs_.push_back({shape, std::move(graph)});
+  return true;
+}
+
+}  // namespace latentd

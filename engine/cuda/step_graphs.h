@@ -1,0 +1,38 @@
+// The graphs of a model's decode steps, captured as they are first needed.
+#pragma once
+
+#include <cstddef>
+#include <functional>
+#include <memory>
+#include <vector>
+
+#include "engine/cuda/decode_step.h"
+#include "kernels/cuda/device_memory.h"
+
+namespace latentd {
+
+// Keeps at most max_graphs, those used last. Engine thread only. Borrows the stream.
+class StepGraphs {
+ public:
+  StepGraphs(CUstream_st* stream, size_t max_graphs) : stream_(stream), max_graphs_(max_graphs) {}
+
+  // Runs the graph of the shape, captured from `enqueue` if there is none: `enqueue` must put the
+  // same on the stream for every step of the shape. Where the device has no memory for another
+  // graph, keeps to as many as it has, and if that is none lets `enqueue` do without.
+  // REQUIRES: the stream was waited for since the last call.
+  void Run(const DecodeShape& shape, const std::function<void()>& enqueue);
+
+ private:
+  struct Entry {
+    DecodeShape shape;
+    std::unique_ptr<const cuda::Graph> graph;
+  };
+
+  bool Capture(const DecodeShape& shape, const std::function<void()>& enqueue);
+
+  CUstream_st* const stream_;
+  size_t max_graphs_;
+  std::vector<Entry> graphs_;  // the one used last at the end
+};
+
+}  // namespace latentd
