@@ -105,7 +105,9 @@ DecodePlan& DecodePlanner::Plan(std::span<const AttentionSequence> sequences, in
 void PadPlan(int64_t num_tokens, int64_t padded_tokens, int num_heads, int num_processors,
              DecodePlan* plan) {
   const auto tiles = static_cast<size_t>(CeilDiv(num_heads, kTileRows));
-  LATENTD_CHECK(num_tokens >= 1 && plan->row_tiles.size() == num_tokens * tiles);
+  LATENTD_CHECK(num_tokens >= 1 &&
+                plan->row_tiles.size() == static_cast<size_t>(num_tokens) * tiles);
+  LATENTD_CHECK(plan->row_tiles[0].q_row == 0);
   for (int64_t token = num_tokens; token < padded_tokens; ++token) {
     for (size_t i = 0; i < tiles; ++i) {
       DecodeRowTile tile = plan->row_tiles[i];
