@@ -44,13 +44,14 @@ EngineLoop::EngineLoop(EngineOptions options, Executor* executor, BlockPool* poo
       sampler_(executor->vocab_size()),
       draw_(std::move(draw)) {
   LATENTD_CHECK(options_.queue_events >= 1);
-  if (!draw_) {
-    draw_ = [this](const ChoiceState& state, std::span<const float> logits) {
-      return sampler_.Draw(state, logits);
-    };
-  }
   sink_ = [this](size_t entry_idx, int64_t position, std::span<float> logits) {
     TakeRow(step_[entry_idx], position, logits);
+  };
+  tokens_.wanted = [this](size_t entry_idx, int64_t position) {
+    return WantedOf(step_[entry_idx], position);
+  };
+  tokens_.take = [this](size_t entry_idx, int64_t, absl::StatusOr<DrawnToken> token) {
+    TakeToken(step_[entry_idx], std::move(token));
   };
   PublishStats();
 }

@@ -21,7 +21,8 @@
 
 namespace latentd {
 
-// Draws the next token of a choice; see Sampler::Draw. May throw: only that request fails.
+// Draws the next token of a choice from its logits, on the engine thread; see Sampler::Draw. May
+// throw: only that request fails.
 using DrawFunction =
     std::function<absl::StatusOr<uint32_t>(const ChoiceState&, std::span<const float> logits)>;
 
@@ -32,7 +33,8 @@ using DrawFunction =
 // before the prompt's events. A choice of the engine is a sequence of the scheduler.
 class EngineLoop : public Engine {
  public:
-  // Borrows executor, pool and clock. An empty `draw` is Sampler's.
+  // Borrows executor, pool and clock. Without `draw` the executor draws where it can, and else
+  // Sampler.
   EngineLoop(EngineOptions options, Executor* executor, BlockPool* pool, Clock* clock,
              DrawFunction draw = {});
   ~EngineLoop() override;
@@ -102,6 +104,8 @@ class EngineLoop : public Engine {
   void TakeRow(const StepEntry& entry, int64_t position, std::span<const float> logits);
   absl::Status SampleRow(Request& request, Choice& choice, int64_t position,
                          std::span<const float> logits);
+  std::optional<WantedToken> WantedOf(const StepEntry& entry, int64_t position) const;
+  void TakeToken(const StepEntry& entry, absl::StatusOr<DrawnToken> token);
   void TakePromptRow(Request& request, Choice& choice, int64_t position,
                      std::span<const float> logits);
   void Deliver(const StepEntry& entry);
@@ -124,8 +128,9 @@ class EngineLoop : public Engine {
   // Engine thread.
   Scheduler scheduler_;
   Sampler sampler_;
-  DrawFunction draw_;
+  const DrawFunction draw_;  // may be empty
   LogitsSink sink_;
+  TokenSink tokens_;
   TimePoint now_;  // of this turn
   std::unordered_map<Request*, std::shared_ptr<Request>> live_;
   std::vector<std::shared_ptr<Request>>

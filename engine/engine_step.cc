@@ -6,12 +6,25 @@
 #include "engine/sampling/row_scan.h"
 
 namespace latentd {
+namespace {
+
+// Whether the next token of the choice is drawn from the row at `position`.
+bool IsDrawn(const Request& request, const Choice& choice, int64_t position) {
+  const auto generated = static_cast<int64_t>(choice.sampling.num_generated());
+  return request.spec.max_tokens > 0 && position == request.prompt_tokens() - 1 + generated;
+}
+
+}  // namespace
 
 void EngineLoop::RunStep(const StepPlan& plan) {
   StepReport report;
   BeginStep(plan, &report);
   const TimePoint begin = clock_->Now();
-  executor_->Run(plan, sink_, &outcomes_);
+  if (draw_) {
+    executor_->Run(plan, sink_, &outcomes_);
+  } else {
+    executor_->RunAndDraw(plan, sink_, tokens_, &outcomes_);
+  }
   const TimePoint end = clock_->Now();
   cancelled_.resize(outcomes_.size());
   std::transform(outcomes_.begin(), outcomes_.end(), cancelled_.begin(),
@@ -67,16 +80,35 @@ absl::Status EngineLoop::SampleRow(Request& request, Choice& choice, int64_t pos
   if (absl::Status status = CheckLogits(logits); !status.ok()) return status;
   if (choice.index == 0 && spec.prompt_top_logprobs)
     TakePromptRow(request, choice, position, logits);
-  const auto generated = static_cast<int64_t>(choice.sampling.num_generated());
-  if (spec.max_tokens == 0 || position != request.prompt_tokens() - 1 + generated) {
-    return absl::OkStatus();
-  }
+  if (!IsDrawn(request, choice, position)) return absl::OkStatus();
   if (choice.hash) choice.hash->AddRow(logits);
-  const absl::StatusOr<uint32_t> token = draw_(choice.sampling, logits);
+  const absl::StatusOr<uint32_t> token =
+      draw_ ? draw_(choice.sampling, logits) : sampler_.Draw(choice.sampling, logits);
   if (!token.ok()) return token.status();
   choice.drawn = DrawnToken{.token = *token, .logprobs = {}};
   if (spec.top_logprobs) choice.drawn->logprobs = RawLogprobs(logits, *token, *spec.top_logprobs);
   return absl::OkStatus();
+}
+
+// The logits of other rows are for a hash or for a score of the prompt, or for nobody.
+std::optional<WantedToken> EngineLoop::WantedOf(const StepEntry& entry, int64_t position) const {
+  if (entry.request == nullptr) return std::nullopt;
+  const Request& request = *entry.request;
+  const Choice& choice = *entry.choice;
+  const bool scores_prompt =
+      choice.index == 0 && request.spec.prompt_top_logprobs && position < request.prompt_tokens();
+  if (!IsDrawn(request, choice, position) || scores_prompt || choice.hash) return std::nullopt;
+  return WantedToken{
+      .choice = &choice.sampling, .top_logprobs = request.spec.top_logprobs, .mask = {}};
+}
+
+// The first fault is the request's.
+void EngineLoop::TakeToken(const StepEntry& entry, absl::StatusOr<DrawnToken> token) {
+  if (token.ok()) {
+    entry.choice->drawn = *std::move(token);
+  } else {
+    entry.request->failure.Update(token.status());
+  }
 }
 
 // The row at position i says how likely prompt token i + 1 was; of token 0 nothing is known.

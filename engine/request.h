@@ -9,17 +9,13 @@
 
 #include "engine/engine.h"
 #include "engine/event_queue.h"
+#include "engine/executor.h"
 #include "engine/sampling/choice_state.h"
 #include "engine/sampling/logits_hash.h"
 
 namespace latentd {
 
 class Mailbox;
-
-struct DrawnToken {
-  uint32_t token = 0;
-  std::optional<TokenLogprobs> logprobs;
-};
 
 // A choice that the scheduler knows. Engine thread only.
 struct Choice {

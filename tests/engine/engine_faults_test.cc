@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 #include <limits>
 
+#include "tests/engine/drawing_executor.h"
 #include "tests/engine/engine_fixture.h"
 
 namespace latentd {
@@ -58,9 +59,12 @@ TEST_CASE("Logits that are no numbers end their request") {
   const float value =
       GENERATE(std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
                -std::numeric_limits<float>::infinity());
+  const bool draws = GENERATE(false, true);
   HarnessOptions options;
-  options.wrap = [value](Executor* inner) {
-    return std::make_unique<SpoilingExecutor>(inner, value);
+  options.wrap = [value, draws](Executor* inner) -> std::unique_ptr<Executor> {
+    auto spoiling = std::make_unique<SpoilingExecutor>(inner, value);
+    if (!draws) return spoiling;
+    return std::make_unique<DrawingExecutor>(std::move(spoiling));
   };
   Harness harness(options);
   EngineRequest bad = Request(2, kBadToken);
@@ -104,7 +108,11 @@ TEST_CASE("What ends with choices still to add is forgotten at once, though its 
 }
 
 TEST_CASE("A request that masks every token fails as its own fault") {
-  Harness harness;
+  HarnessOptions options;
+  if (GENERATE(false, true)) {
+    options.wrap = [](Executor* inner) { return std::make_unique<DrawingExecutor>(inner); };
+  }
+  Harness harness(options);
   EngineRequest bad = Request(2, 4);
   bad.min_tokens = 5;
   for (uint32_t token = 0; token < 32; ++token) bad.stop_token_ids.push_back(token);
