@@ -18,7 +18,7 @@ ENGINE = {
     "engine/sampling": [],
     "engine/scheduler": [],
     "engine/model": ["engine/scheduler/step_plan.h", "engine/executor.h"],
-    "engine/cuda": ["engine/model", "engine/scheduler/step_plan.h", "engine/executor.h"],
+    "engine/cuda": ["engine/model", "engine/sampling", "engine/scheduler/step_plan.h", "engine/executor.h"],
     "engine/bench": ["engine/model", "engine/scheduler/step_plan.h", "engine/executor.h"],
     "engine": ["engine/scheduler", "engine/sampling", "engine/executor.h"],
 }

@@ -23,7 +23,8 @@ StepLimits Widened(const ModelConfig& config, const BlockLayout& layout, StepLim
 int64_t CudaExecutor::WorkBytes(const ModelConfig& config, const BlockLayout& layout,
                                 const StepLimits& limits) {
   return StepSender::DeviceBytes(config, limits, cuda::QueryDevice().num_processors) +
-         CudaTransformer::DeviceBytes(config, layout, Widened(config, layout, limits));
+         CudaTransformer::DeviceBytes(config, layout, Widened(config, layout, limits)) +
+         DeviceSampler::DeviceBytes(config.vocab_size, limits);
 }
 
 absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Create(const ModelConfig& config,
@@ -60,25 +61,26 @@ CudaExecutor::CudaExecutor(const ModelConfig& config, const DeviceWeights& weigh
       transformer_(config, weights, layout, limits,
                    {pool_->data(), static_cast<int64_t>(pool_->bytes())}, stream_.get()),
       graphs_(stream_.get(), static_cast<size_t>(limits.max_graphs)),
+      sampler_(config.vocab_size, limits),
       logits_(static_cast<size_t>(kLogitsTile * config.vocab_size) * sizeof(float)) {}
 
-void CudaExecutor::Run(const StepPlan& plan, const LogitsSink& sink,
-                       std::vector<EntryOutcome>* outcomes) {
+void CudaExecutor::RunStep(const StepPlan& plan, const LogitsSink& sink, const TokenSink* tokens,
+                           std::vector<EntryOutcome>* outcomes) {
   LATENTD_CHECK(cuda::UseDevice());
   outcomes->assign(plan.entries.size(), EntryOutcome::kCancelled);
   batch_.Build(plan, config_.full_width());
   if (!batch_.DropCancelled()) return;
-  batch_.FindWanted(plan, &wanted_);
-  wanted_rows_.clear();
-  for (const WantedRow& row : wanted_) wanted_rows_.push_back(static_cast<int32_t>(row.row));
+  FindWanted(plan, tokens);
   const StepInputs& inputs = sender_.Send(stream_.get(), &batch_, wanted_rows_);
   const int64_t layers = RunLayers(inputs);
   const bool whole = layers == config_.num_layers;
   if (whole) {
     for (const size_t entry : batch_.entries) (*outcomes)[entry] = EntryOutcome::kDone;
+    DrawTokens(inputs);
     DeliverLogits(inputs, sink, *outcomes);
   }
   stream_.Wait();
+  if (whole && tokens != nullptr) DeliverTokens(*tokens, *outcomes);
   layers_done_.fetch_add(static_cast<uint64_t>(layers), std::memory_order_relaxed);
 }
 
@@ -98,19 +100,58 @@ int64_t CudaExecutor::RunLayers(const StepInputs& inputs) {
   return layers;
 }
 
+void CudaExecutor::FindWanted(const StepPlan& plan, const TokenSink* tokens) {
+  drawn_.clear();
+  delivered_.clear();
+  wanted_rows_.clear();
+  sampler_.Clear();
+  batch_.FindWanted(plan, &wanted_);
+  for (const WantedRow& row : wanted_) (IsDrawn(tokens, row) ? drawn_ : delivered_).push_back(row);
+  for (const auto* rows : {&drawn_, &delivered_}) {
+    for (const WantedRow& row : *rows) wanted_rows_.push_back(static_cast<int32_t>(row.row));
+  }
+}
+
+bool CudaExecutor::IsDrawn(const TokenSink* tokens, const WantedRow& row) {
+  if (tokens == nullptr) return false;
+  const std::optional<WantedToken> token = tokens->wanted(row.entry, row.position);
+  return token && sampler_.Add(*token);
+}
+
+// The host lays out the lists of the draws while the device is at work on the layers.
+void CudaExecutor::DrawTokens(const StepInputs& inputs) {
+  if (drawn_.empty()) return;
+  sampler_.Send(stream_.get());
+  const auto end = static_cast<int64_t>(drawn_.size());
+  for (int64_t first = 0; first < end; first += kLogitsTile) {
+    const int64_t count = std::min(kLogitsTile, end - first);
+    sampler_.Draw(stream_.get(), first, transformer_.Logits(inputs, first, count));
+  }
+  sampler_.Fetch(stream_.get());
+}
+
+void CudaExecutor::DeliverTokens(const TokenSink& tokens,
+                                 const std::vector<EntryOutcome>& outcomes) {
+  for (size_t i = 0; i < drawn_.size(); ++i) {
+    const WantedRow& row = drawn_[i];
+    if (outcomes[row.entry] == EntryOutcome::kCancelled) continue;
+    tokens.take(row.entry, row.position, sampler_.Token(i));
+  }
+}
+
 void CudaExecutor::DeliverLogits(const StepInputs& inputs, const LogitsSink& sink,
                                  const std::vector<EntryOutcome>& outcomes) {
   const auto vocab = static_cast<size_t>(config_.vocab_size);
   auto* const host = reinterpret_cast<float*>(logits_.data());
-  for (size_t begin = 0; begin < wanted_.size(); begin += kLogitsTile) {
-    const size_t count = std::min<size_t>(kLogitsTile, wanted_.size() - begin);
-    const MatrixView<const float> logits =
-        transformer_.Logits(inputs, static_cast<int64_t>(begin), static_cast<int64_t>(count));
+  for (size_t begin = 0; begin < delivered_.size(); begin += kLogitsTile) {
+    const size_t count = std::min<size_t>(kLogitsTile, delivered_.size() - begin);
+    const MatrixView<const float> logits = transformer_.Logits(
+        inputs, static_cast<int64_t>(drawn_.size() + begin), static_cast<int64_t>(count));
     cuda::CopyToHost(stream_.get(), logits_.data(), reinterpret_cast<const std::byte*>(logits.data),
                      count * vocab * sizeof(float));
     stream_.Wait();
     for (size_t i = 0; i < count; ++i) {
-      const WantedRow& row = wanted_[begin + i];
+      const WantedRow& row = delivered_[begin + i];
       if (outcomes[row.entry] == EntryOutcome::kCancelled) continue;
       sink(row.entry, row.position, {host + i * vocab, vocab});
     }

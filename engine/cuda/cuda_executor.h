@@ -7,6 +7,7 @@
 
 #include "absl/status/statusor.h"
 #include "engine/cuda/cuda_transformer.h"
+#include "engine/cuda/device_sampler.h"
 #include "engine/cuda/device_weights.h"
 #include "engine/cuda/step_graphs.h"
 #include "engine/cuda/step_inputs.h"
@@ -14,9 +15,9 @@
 
 namespace latentd {
 
-// Owns the latent pool and the activations in device memory; a step allocates none. Strict alone,
-// bf16 latents alone. Engine thread only, except layers_done(); made on a thread that has called
-// cuda::UseDevice. Borrows config and weights.
+// Owns the latent pool and the activations in device memory; a step allocates none. Draws tokens on
+// the device. Strict alone, bf16 latents alone. Engine thread only, except layers_done(); made on a
+// thread that has called cuda::UseDevice. Borrows config and weights.
 class CudaExecutor : public Executor {
  public:
   // Bytes of device memory beside weights and pool. `layout` is that of the blocks at full width.
@@ -34,9 +35,15 @@ class CudaExecutor : public Executor {
   // A flag is looked at as each layer is enqueued, which runs ahead of the device: of a step whose
   // sequences are all cancelled the rest is not enqueued. A step of one token for each sequence is
   // one graph (StepInputs::shape), before which flags are looked at once. Waits once, when all is
-  // enqueued; steps with more than kLogitsTile rows of logits once for each so many.
+  // enqueued, and besides for each kLogitsTile rows of logits that come to the host.
   void Run(const StepPlan& plan, const LogitsSink& sink,
-           std::vector<EntryOutcome>* outcomes) override;
+           std::vector<EntryOutcome>* outcomes) override {
+    RunStep(plan, sink, nullptr, outcomes);
+  }
+  void RunAndDraw(const StepPlan& plan, const LogitsSink& sink, const TokenSink& tokens,
+                  std::vector<EntryOutcome>* outcomes) override {
+    RunStep(plan, sink, &tokens, outcomes);
+  }
   int64_t vocab_size() const override { return config_.vocab_size; }
   // Where the blocks lie; as long as the executor.
   DevicePool pool() const { return {pool_->data(), static_cast<int64_t>(pool_->bytes())}; }
@@ -48,10 +55,17 @@ class CudaExecutor : public Executor {
   CudaExecutor(const ModelConfig& config, const DeviceWeights& weights, const BlockLayout& layout,
                const StepLimits& limits, std::unique_ptr<cuda::DeviceBuffer> pool);
 
+  // tokens: null when none may be drawn.
+  void RunStep(const StepPlan& plan, const LogitsSink& sink, const TokenSink* tokens,
+               std::vector<EntryOutcome>* outcomes);
   // Layers that were run: all, unless every sequence was cancelled.
   int64_t RunLayers(const StepInputs& inputs);
+  void FindWanted(const StepPlan& plan, const TokenSink* tokens);
+  bool IsDrawn(const TokenSink* tokens, const WantedRow& row);
+  void DrawTokens(const StepInputs& inputs);
   void DeliverLogits(const StepInputs& inputs, const LogitsSink& sink,
                      const std::vector<EntryOutcome>& outcomes);
+  void DeliverTokens(const TokenSink& tokens, const std::vector<EntryOutcome>& outcomes);
 
   const ModelConfig& config_;
   const std::unique_ptr<cuda::DeviceBuffer> pool_;
@@ -59,11 +73,14 @@ class CudaExecutor : public Executor {
   StepSender sender_;
   CudaTransformer transformer_;
   StepGraphs graphs_;
+  DeviceSampler sampler_;
   cuda::PinnedBuffer logits_;  // [kLogitsTile, V]
   StepBatch batch_;
   std::atomic<uint64_t> layers_done_{0};
   std::vector<WantedRow> wanted_;
-  std::vector<int32_t> wanted_rows_;  // of the batch
+  std::vector<WantedRow> drawn_;      // those of which a token is drawn here
+  std::vector<WantedRow> delivered_;  // the others, whose logits are given
+  std::vector<int32_t> wanted_rows_;  // of the batch: drawn_'s, then delivered_'s
 };
 
 }  // namespace latentd

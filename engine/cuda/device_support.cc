@@ -4,6 +4,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "kernels/cuda/operators.h"
+#include "kernels/cuda/sampler.h"
 
 namespace latentd {
 namespace {
@@ -29,6 +30,10 @@ absl::Status CheckDeviceServes(const ModelConfig& config) {
   if (config.moe && config.moe->router.num_experts > cuda::kMaxExperts) {
     return Refuse(absl::StrCat(config.moe->router.num_experts, " experts are more than the ",
                                cuda::kMaxExperts, " that the CUDA router takes"));
+  }
+  if (config.vocab_size > cuda::kMaxVocab) {
+    return Refuse(absl::StrCat("vocab_size ", config.vocab_size, " is beyond the ", cuda::kMaxVocab,
+                               " that the CUDA sampler takes"));
   }
   return absl::OkStatus();
 }

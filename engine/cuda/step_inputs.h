@@ -26,6 +26,9 @@ struct StepLimits {
   int64_t partial_bytes = int64_t{256} << 20;
   // Recorded decode steps that are kept; with 0 none is recorded. No bit depends on it.
   int64_t max_graphs = 32;
+  // Room for what draws bring along: the tokens that penalties and biases name, masks. A row that
+  // finds none left gives its logits instead, and the host draws the same token from them.
+  int64_t draw_list_bytes = int64_t{16} << 20;
 };
 
 // One launch of the decode attention. Pointers are device memory.

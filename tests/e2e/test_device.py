@@ -78,6 +78,34 @@ def test_widths_on_the_emulated_device(start, name):
         assert measured[0] <= goldens["bf16_next_token"]["mean"], (goldens["width"], worst)
 
 
+# Where the logits are hashed they come to the host, which draws; else the device does.
+def test_tokens_drawn_on_the_device_are_the_hosts_and_no_neighbour_changes_them(start):
+    server = start("--model", GOLDEN / "tiny-deepseek-v3", *ARGUMENTS, binary=EMULATED)
+    calls = Rpc(server)
+    asked = [dict(temperature=1), dict(temperature=0.7, top_k=40, min_p=0.01, n=2),
+             dict(temperature=1.5, top_p=0.8, frequency_penalty=0.5, repetition_penalty=1.2),
+             dict(temperature=0, presence_penalty=1.5, logit_bias={7: 3.0, 9: -100.0})]
+
+    def answer(number, logits_hash=False):
+        request = calls.message(
+            "GenerateRequest", token_ids=calls.message("TokenIds", ids=range(number, number + 30)),
+            logits_hash=logits_hash, sampling=calls.message("Sampling", seed=number, **asked[number]),
+            logprobs=calls.message("LogprobOptions", top=3),
+            stop=calls.message("Stop", max_tokens=8, min_tokens=4, token_ids=range(100, 120)))
+        choices = {}
+        for m in calls.call("Generate", request, timeout=120):
+            choices.setdefault(m.choice, []).extend(
+                (t.token_id, t.logprob, t.rank, [(a.token_id, a.logprob) for a in t.top]) for t in m.logprobs)
+        return choices
+
+    alone = [answer(number) for number in range(4)]
+    assert [len(choices) for choices in alone] == [1, 2, 1, 1]
+    assert all(len(tokens) >= 4 for choices in alone for tokens in choices.values())
+    assert [answer(number, logits_hash=True) for number in range(4)] == alone
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        assert list(pool.map(answer, range(4))) == alone
+
+
 def test_the_backend_is_named_and_neighbours_change_no_bit(start):
     server = start("--model", GOLDEN / "tiny-deepseek-v3", *ARGUMENTS, binary=EMULATED)
     calls = Rpc(server)

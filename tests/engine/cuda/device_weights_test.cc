@@ -119,6 +119,10 @@ TEST_CASE("what no kernel takes is refused by its key") {
   model.config.qk_rope_head_dim = 66;
   CHECK(refusal() ==
         "qk_rope_head_dim 66 is beyond the 64 that the CUDA attention takes; use --device cpu");
+  model.config = Geometry();
+  model.config.vocab_size = 1 << 24;
+  CHECK(refusal() ==
+        "vocab_size 16777216 is beyond the 16777215 that the CUDA sampler takes; use --device cpu");
 
   const BlockLayout int8 = BlockLayout::Make(2, 40, 8, 0, CacheFormat::kInt8);
   model = MakeRandomModel(Geometry(), 6);

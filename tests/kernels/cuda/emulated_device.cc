@@ -34,6 +34,7 @@ uint64_t total_bytes = uint64_t{1} << 30;
 uint64_t bytes_in_use = 0;
 uint64_t allocations = 0;
 uint64_t captures = 0;
+EmulatedFetches fetches;
 
 std::byte* Allocate(size_t bytes) {
   if (bytes == 0) return nullptr;
@@ -54,6 +55,7 @@ void Enqueue(CUstream_st* stream, std::function<void()> kernel) {
   if (stream == nullptr || stream->capture == nullptr) return kernel();
   stream->capture->kernels.push_back(std::move(kernel));
 }
+EmulatedFetches FetchedFromEmulated() { return fetches; }
 
 int NumDevices() { return 1; }
 bool UseDevice() { return true; }
@@ -132,6 +134,8 @@ void CopyToHost(CUstream_st* stream, std::byte* to, const std::byte* from, size_
   if (bytes == 0) return;
   LATENTD_CHECK(stream->capture == nullptr);
   stream->fetched.push_back({to, {from, from + bytes}});
+  ++fetches.copies;
+  fetches.bytes += bytes;
   std::memset(to, 0xff, bytes);
 }
 

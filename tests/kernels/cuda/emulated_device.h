@@ -24,5 +24,10 @@ constexpr uint64_t kEmulatedGraphBytes = 64 << 10;
 // What an emulated operator does with a kernel: runs it now, or, while the stream is captured, at
 // each run of the graph. So a kernel keeps by value what a device is given by value, and no more.
 void Enqueue(CUstream_st* stream, std::function<void()> kernel);
+// Copies to the host since the start.
+struct EmulatedFetches {
+  uint64_t copies = 0, bytes = 0;
+};
+EmulatedFetches FetchedFromEmulated();
 
 }  // namespace latentd::cuda
