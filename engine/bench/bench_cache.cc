@@ -10,8 +10,9 @@
 
 namespace latentd {
 
-BenchCache::BenchCache(BlockPool* pool, Executor* executor, int64_t step_tokens)
-    : pool_(pool), executor_(executor), step_tokens_(step_tokens) {}
+BenchCache::BenchCache(BlockPool* pool, Executor* executor, int64_t step_tokens,
+                       BlockMemory* memory)
+    : pool_(pool), executor_(executor), step_tokens_(step_tokens), memory_(memory) {}
 
 BenchCache::~BenchCache() { Release(); }
 
@@ -46,20 +47,29 @@ void BenchCache::Compute(int64_t depth) {
   }
   const auto blocks = static_cast<size_t>((depth + kBlockTokens - 1) / kBlockTokens);
   for (size_t i = 1; i < tables_.size(); ++i) {
-    for (size_t b = 0; b < blocks; ++b) {
-      std::memcpy(pool_->Block(tables_[i][b]), pool_->Block(tables_[0][b]),
-                  static_cast<size_t>(pool_->layout(cls_).block_bytes));
-    }
+    for (size_t b = 0; b < blocks; ++b) CopyBlock(tables_[0][b], tables_[i][b]);
   }
+  if (memory_ != nullptr) memory_->Finish();
+}
+
+void BenchCache::CopyBlock(uint32_t from, uint32_t to) {
+  const int64_t bytes = pool_->layout(cls_).block_bytes;
+  if (memory_ != nullptr) return memory_->Copy(from, to, bytes);
+  std::memcpy(pool_->Block(to), pool_->Block(from), static_cast<size_t>(bytes));
 }
 
 void BenchCache::Synthesize(int64_t depth) {
+  const BlockLayout& layout = pool_->layout(cls_);
   const auto blocks = static_cast<size_t>((depth + kBlockTokens - 1) / kBlockTokens);
+  std::vector<std::byte> sent(memory_ == nullptr ? 0 : static_cast<size_t>(layout.block_bytes));
   for (const std::vector<uint32_t>& table : tables_) {
     for (size_t b = 0; b < blocks; ++b) {
-      SynthesizeBlock(pool_->Block(table[b]), pool_->layout(cls_), width_.kv, table[b]);
+      std::byte* const to = memory_ == nullptr ? pool_->Block(table[b]) : sent.data();
+      SynthesizeBlock(to, layout, width_.kv, table[b]);
+      if (memory_ != nullptr) memory_->Write(table[b], sent);
     }
   }
+  if (memory_ != nullptr) memory_->Finish();
 }
 
 void SynthesizeBlock(std::byte* block, const BlockLayout& layout, int64_t width_kv, uint64_t seed) {

@@ -6,17 +6,20 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "cache/block_memory.h"
 #include "cache/block_pool.h"
 #include "engine/executor.h"
 #include "engine/model/config.h"
 
 namespace latentd {
 
-// Owns references to its blocks; they go back at the end. Engine thread only; borrows pool and
-// executor.
+// Owns references to its blocks; they go back at the end. Engine thread only; borrows pool,
+// executor and memory.
 class BenchCache {
  public:
-  BenchCache(BlockPool* pool, Executor* executor, int64_t step_tokens);
+  // memory: where the blocks lie; null: in the pool.
+  BenchCache(BlockPool* pool, Executor* executor, int64_t step_tokens,
+             BlockMemory* memory = nullptr);
   ~BenchCache();
   BenchCache(const BenchCache&) = delete;
   BenchCache& operator=(const BenchCache&) = delete;
@@ -37,10 +40,12 @@ class BenchCache {
 
  private:
   void Release();
+  void CopyBlock(uint32_t from, uint32_t to);
 
   BlockPool* const pool_;
   Executor* const executor_;
   const int64_t step_tokens_;
+  BlockMemory* const memory_;
   Width width_;
   size_t cls_ = 0;                             // of the blocks, by the width
   std::vector<std::vector<uint32_t>> tables_;  // granules

@@ -58,8 +58,7 @@ CudaExecutor::CudaExecutor(const ModelConfig& config, const DeviceWeights& weigh
     : config_(config),
       pool_(std::move(pool)),
       sender_(config, limits, cuda::QueryDevice().num_processors),
-      transformer_(config, weights, layout, limits,
-                   {pool_->data(), static_cast<int64_t>(pool_->bytes())}, stream_.get()),
+      transformer_(config, weights, layout, limits, this->pool(), stream_.get()),
       graphs_(stream_.get(), static_cast<size_t>(limits.max_graphs)),
       sampler_(config.vocab_size, limits),
       logits_(static_cast<size_t>(kLogitsTile * config.vocab_size) * sizeof(float)) {}

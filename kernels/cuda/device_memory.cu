@@ -41,7 +41,8 @@ DeviceInfo QueryDevice() {
   LATENTD_CUDA_CHECK(cudaGetDeviceProperties(&properties, device));
   size_t free = 0, total = 0;
   LATENTD_CUDA_CHECK(cudaMemGetInfo(&free, &total));
-  return {properties.name, properties.multiProcessorCount, free, total};
+  return {properties.name, properties.multiProcessorCount,
+          static_cast<uint64_t>(properties.l2CacheSize), free, total};
 }
 
 DeviceBuffer::DeviceBuffer(size_t bytes) : bytes_(bytes) {
@@ -119,6 +120,10 @@ void CopyToDevice(CUstream_st* stream, std::byte* to, const std::byte* from, siz
 
 void CopyToHost(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes) {
   LATENTD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream));
+}
+
+void CopyOnDevice(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes) {
+  LATENTD_CUDA_CHECK(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToDevice, stream));
 }
 
 }  // namespace latentd::cuda

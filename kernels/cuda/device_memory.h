@@ -26,6 +26,7 @@ bool UseDevice();
 struct DeviceInfo {
   std::string name;        // "NVIDIA H100 80GB HBM3"
   int num_processors = 0;  // multiprocessors
+  uint64_t l2_bytes = 0;
   uint64_t free_bytes = 0;
   uint64_t total_bytes = 0;
 };
@@ -114,5 +115,7 @@ class PinnedBuffer {
 // what is sent nor reads what is fetched, until the stream has been waited for.
 void CopyToDevice(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes);
 void CopyToHost(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes);
+// Between two places of device memory that do not overlap.
+void CopyOnDevice(CUstream_st* stream, std::byte* to, const std::byte* from, size_t bytes);
 
 }  // namespace latentd::cuda

@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <cstring>
 #include <set>
@@ -56,6 +57,65 @@ TEST_CASE("a computed cache is the same for every sequence") {
     CHECK(slots[0].position == static_cast<uint32_t>(position));
     CHECK(std::memcmp(&slots[0], &slots[1], sizeof(FakeSlot)) == 0);
     CHECK(std::memcmp(&slots[0], &slots[2], sizeof(FakeSlot)) == 0);
+  }
+}
+
+namespace {
+
+// Blocks outside the pool, as on a device: what is written arrives at Finish.
+class OtherMemory : public BlockMemory {
+ public:
+  explicit OtherMemory(const BlockPool& pool)
+      : bytes_(static_cast<size_t>(pool.num_pages() * pool.shape().page_bytes())) {}
+
+  void Write(uint32_t granule, std::span<const std::byte> from) override {
+    written_.emplace_back(granule, std::vector<std::byte>(from.begin(), from.end()));
+  }
+  void Copy(uint32_t from, uint32_t to, int64_t bytes) override {
+    const std::byte* begin = Block(from);
+    written_.emplace_back(to, std::vector<std::byte>(begin, begin + bytes));
+  }
+  void Finish() override {
+    for (const auto& [granule, bytes] : written_) {
+      std::copy(bytes.begin(), bytes.end(), Block(granule));
+    }
+    written_.clear();
+  }
+  std::byte* Block(uint32_t granule) {
+    return bytes_.data() + static_cast<size_t>(granule) * kGranuleBytes;
+  }
+  bool is_finished() const { return written_.empty(); }
+
+ private:
+  std::vector<std::byte> bytes_;
+  std::vector<std::pair<uint32_t, std::vector<std::byte>>> written_;
+};
+
+}  // namespace
+
+TEST_CASE("a cache outside the pool is filled like one in it") {
+  const auto pool = Pool(6);
+  FakeExecutor executor(pool.get(), {});
+  OtherMemory memory(*pool);
+  BenchCache cache(pool.get(), &executor, 16, &memory);
+  REQUIRE(cache.Resize(3, 100, {0, kLatent}).ok());
+  cache.Synthesize(100);
+  REQUIRE(memory.is_finished());
+  std::vector<std::byte> expected(static_cast<size_t>(pool->layout().block_bytes));
+  for (int64_t i = 0; i < 3; ++i) {
+    for (const uint32_t granule : cache.table(i)) {
+      std::fill(expected.begin(), expected.end(), std::byte{});
+      SynthesizeBlock(expected.data(), pool->layout(), kLatent, granule);
+      CHECK(std::memcmp(memory.Block(granule), expected.data(), expected.size()) == 0);
+    }
+  }
+  cache.Compute(100);  // the executor writes to the pool; copies are made where the blocks lie
+  REQUIRE(memory.is_finished());
+  for (int64_t i = 1; i < 3; ++i) {
+    for (size_t b = 0; b < 2; ++b) {
+      CHECK(std::memcmp(memory.Block(cache.table(i)[b]), memory.Block(cache.table(0)[b]),
+                        expected.size()) == 0);
+    }
   }
 }
 

@@ -59,7 +59,7 @@ EmulatedFetches FetchedFromEmulated() { return fetches; }
 
 int NumDevices() { return 1; }
 bool UseDevice() { return true; }
-DeviceInfo QueryDevice() { return {"emulated", 3, total_bytes - bytes_in_use, total_bytes}; }
+DeviceInfo QueryDevice() { return {"emulated", 3, 1024, total_bytes - bytes_in_use, total_bytes}; }
 
 DeviceBuffer::DeviceBuffer(size_t bytes) : bytes_(bytes) {
   LATENTD_CHECK(bytes <= total_bytes - bytes_in_use);
@@ -137,6 +137,10 @@ void CopyToHost(CUstream_st* stream, std::byte* to, const std::byte* from, size_
   ++fetches.copies;
   fetches.bytes += bytes;
   std::memset(to, 0xff, bytes);
+}
+
+void CopyOnDevice(CUstream_st*, std::byte* to, const std::byte* from, size_t bytes) {
+  if (bytes > 0) std::memcpy(to, from, bytes);
 }
 
 }  // namespace latentd::cuda
