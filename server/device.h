@@ -8,15 +8,19 @@
 
 #include "absl/status/statusor.h"
 #include "cache/block_layout.h"
+#include "cache/block_memory.h"
 #include "engine/executor.h"
 #include "engine/model/loader.h"
+#include "kernels/core/roofs.h"
 
 namespace latentd {
 
-// Beside the executor, which is the engine thread's, what liveness asks (any thread).
+// Beside the executor, which is the engine thread's: what liveness asks (any thread), and a way to
+// fill the cache past it. Both borrow the executor.
 struct DeviceExecutor {
   std::unique_ptr<Executor> executor;
   std::function<uint64_t()> layers_done;
+  std::function<std::unique_ptr<BlockMemory>()> open_blocks;
 };
 
 // What the scheduler asks of an executor at most.
@@ -42,6 +46,9 @@ class Device {
   virtual absl::StatusOr<DeviceExecutor> MakeExecutor(const BlockLayout& layout,
                                                       const StepSize& step,
                                                       int64_t cache_bytes) const = 0;
+  // Measures what the device can do at best, at each call; between steps. Holds device memory:
+  // RESOURCE_EXHAUSTED when that does not fit.
+  virtual absl::StatusOr<std::function<Roofs()>> MakeRoofs() const = 0;
 };
 
 // FAILED_PRECONDITION, with one sentence, when there is none.

@@ -1,4 +1,6 @@
 #include "engine/cuda/cuda_executor.h"
+#include "engine/cuda/device_blocks.h"
+#include "engine/cuda/device_roofs.h"
 #include "engine/cuda/device_weights.h"
 #include "server/device.h"
 
@@ -27,7 +29,14 @@ class CudaDevice : public Device {
     auto made = CudaExecutor::Create(*config_, *weights_, layout, LimitsOf(step), cache_bytes);
     if (!made.ok()) return made.status();
     CudaExecutor* const executor = made->get();
-    return DeviceExecutor{*std::move(made), [executor] { return executor->layers_done(); }};
+    return DeviceExecutor{*std::move(made), [executor] { return executor->layers_done(); },
+                          [executor] { return std::make_unique<DeviceBlocks>(executor->pool()); }};
+  }
+
+  absl::StatusOr<std::function<Roofs()>> MakeRoofs() const override {
+    auto made = DeviceRoofs::Create();
+    if (!made.ok()) return made.status();
+    return [roofs = std::shared_ptr<DeviceRoofs>(*std::move(made))] { return roofs->Measure(); };
   }
 
  private:

@@ -54,17 +54,17 @@ absl::StatusOr<std::unique_ptr<const Model>> BenchModel(const std::string& dir,
 }
 
 absl::Status Bench(const Options& options, BenchCommand command) {
-  if (options.device != "cpu") {
-    return absl::UnimplementedError("bench needs --device cpu: it measures no other back end yet");
-  }
   command.version = Version();
+  const auto device = DeviceOf(options);
+  if (!device.ok()) return device.status();
   const bool is_random = !command.random_weights.empty();
   const auto dir = is_random ? absl::StatusOr<std::string>(options.model) : ModelDir(options);
   if (!dir.ok()) return dir.status();
   auto model = BenchModel(*dir, command.random_weights, options);
   if (!model.ok()) return model.status();
   const std::string name = is_random ? command.random_weights + ", random" : ModelId(options, *dir);
-  return RunBench(**model, name, options, command);
+  if (absl::Status status = LoadDevice(**model, device->get()); !status.ok()) return status;
+  return RunBench(**model, name, options, command, device->get());
 }
 
 void SetUpLogs(const CommandLine& line) {

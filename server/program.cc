@@ -64,24 +64,28 @@ absl::Status LoadParts(const Options& options, const std::string& dir, Program* 
   return absl::OkStatus();
 }
 
-absl::Status LoadDevice(Program* program) {
-  if (program->device == nullptr) return absl::OkStatus();
+absl::StatusOr<std::unique_ptr<Device>> DeviceOf(const Options& options) {
+  if (options.device == "cpu") return std::unique_ptr<Device>();
+  return OpenDevice();
+}
+
+absl::Status LoadDevice(const Model& model, Device* device) {
+  if (device == nullptr) return absl::OkStatus();
   LoadProgressBar bar("copying to the device", STDERR_FILENO);
-  return program->device->Load(*program->model,
-                               [&](uint64_t done, uint64_t total) { bar.Show(done, total); });
+  return device->Load(model, [&](uint64_t done, uint64_t total) { bar.Show(done, total); });
 }
 
 absl::Status CreateProgram(const Options& options, Program* program) {
   const auto dir = ModelDir(options);
   if (!dir.ok()) return dir.status();
   program->model_id = ModelId(options, *dir);
-  if (options.device == "cuda") {
-    auto device = OpenDevice();
-    if (!device.ok()) return device.status();
-    program->device = *std::move(device);
-  }
+  auto device = DeviceOf(options);
+  if (!device.ok()) return device.status();
+  program->device = *std::move(device);
   if (absl::Status status = LoadParts(options, *dir, program); !status.ok()) return status;
-  if (absl::Status status = LoadDevice(program); !status.ok()) return status;
+  if (absl::Status status = LoadDevice(*program->model, program->device.get()); !status.ok()) {
+    return status;
+  }
   if (absl::Status status = MakeCache(options, program); !status.ok()) return status;
   return StartEngine(options, program);
 }

@@ -48,8 +48,10 @@ absl::Status CreateProgram(const Options& options, Program* program);
 
 // Parts of it. Model, tokenizer and chat template, checked against each other and the options.
 absl::Status LoadParts(const Options& options, const std::string& dir, Program* program);
-// Copies the weights to the device, where there is one. After LoadParts.
-absl::Status LoadDevice(Program* program);
+// The device that the options ask for; null: the CPU.
+absl::StatusOr<std::unique_ptr<Device>> DeviceOf(const Options& options);
+// Copies the weights there, unless device is null.
+absl::Status LoadDevice(const Model& model, Device* device);
 // Sizes and makes the cache, and settles the served context. After LoadDevice.
 absl::Status MakeCache(const Options& options, Program* program);
 // After MakeCache.

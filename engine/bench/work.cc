@@ -102,4 +102,17 @@ WorkCost CostOf(const ModelConfig& model, const WeightBytes& weight_bytes,
   return total;
 }
 
+int64_t LeastExpertRuns(const ModelConfig& model, int64_t step_tokens, const BenchWork& work) {
+  if (!model.moe) return 0;
+  const RouterConfig& router = model.moe->router;
+  const int64_t identities = router.num_experts - model.moe->num_weighted();
+  int64_t layers = 0;
+  for (int64_t layer = 0; layer < model.num_layers; ++layer) {
+    layers += model.is_moe_layer(layer) || model.starts_shortcut(layer) ? 1 : 0;
+  }
+  const bool decode = work.kind == BenchWork::Kind::kDecode;
+  const int64_t steps = decode ? 1 : (work.tokens + step_tokens - 1) / step_tokens;
+  return steps * layers * std::max<int64_t>(0, router.top_k - identities);
+}
+
 }  // namespace latentd

@@ -45,4 +45,8 @@ WorkCost CostOf(const ModelConfig& model, const WeightBytes& weight_bytes,
                 int64_t cache_bytes_per_token, int64_t step_tokens, const BenchWork& work,
                 int64_t expert_runs = 0);
 
+// The fewest experts that the steps of this work can read, where nobody saw which were chosen: all
+// tokens of a step choose alike, and identity experts first. Summed over steps and layers.
+int64_t LeastExpertRuns(const ModelConfig& model, int64_t step_tokens, const BenchWork& work);
+
 }  // namespace latentd

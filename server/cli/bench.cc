@@ -1,8 +1,10 @@
-// `latentd bench`: forward passes alone, at chosen depths, batches, widths and thread counts.
+// `latentd bench`: forward passes alone, at chosen depths, batches, widths and thread counts, or on
+// a device.
 //
-// For each thread count, width and depth the cache is made once; then the rounds go over all works
-// of that depth in turn, each round opening with the machine's roofs, so that slow drifts of the
-// machine fall on every figure alike.
+// For each machine (a thread count, or the device), width and depth the cache is made once; then
+// the rounds go over all works of that depth in turn, each round opening with the machine's roofs,
+// so that slow drifts of the machine fall on every figure alike. A step is timed by the host's
+// clock: an executor returns when its logits are there.
 #include <fmt/format.h>
 #include <unistd.h>
 
@@ -15,11 +17,11 @@
 
 #include "engine/bench/bench_runner.h"
 #include "engine/model/cache_shape.h"
-#include "engine/model/model_executor.h"
 #include "kernels/core/memory.h"
-#include "kernels/core/thread_pool.h"
 #include "kernels/quantise.h"
+#include "server/cli/bench_machine.h"
 #include "server/cli/bench_report.h"
+#include "server/cli/bench_works.h"
 #include "server/cli/commands.h"
 #include "server/cli/progress.h"
 #include "server/cli/standard_output.h"
@@ -54,32 +56,6 @@ WeightBytes BytesOfWeights(const Weights& weights) {
   return {};
 }
 
-// Every work at one depth.
-std::vector<BenchWork> WorksAt(const BenchCommand& command, int64_t depth, const Width& width) {
-  std::vector<BenchWork> works;
-  for (const int64_t tokens : command.prefills) {
-    works.push_back({BenchWork::Kind::kPrefill, depth, 1, tokens, width});
-  }
-  for (const int64_t batch : command.batches) {
-    works.push_back({BenchWork::Kind::kDecode, depth, batch, 1, width});
-  }
-  return works;
-}
-
-struct CacheNeed {
-  int64_t sequences = 0, tokens = 0;
-  int64_t blocks() const { return sequences * ((tokens + kBlockTokens - 1) / kBlockTokens); }
-};
-
-CacheNeed NeedOf(const std::vector<BenchWork>& works) {
-  CacheNeed need;
-  for (const BenchWork& work : works) {
-    need.sequences = std::max(need.sequences, work.batch);
-    need.tokens = std::max(need.tokens, work.depth + work.tokens);
-  }
-  return need;
-}
-
 double ProcessorSeconds() {
   timespec now;
   clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &now);
@@ -104,24 +80,28 @@ RunSeconds SecondsOf(const std::function<void()>& run) {
   return {seconds / count, (ProcessorSeconds() - processor_begin) / count};
 }
 
-// All rows of one thread count.
-class ThreadCountBench {
+// Rounds of the whole command.
+struct Progress {
+  uint64_t total;
+  LoadProgressBar bar{"bench", STDERR_FILENO};
+  uint64_t done = 0;
+
+  void Next() { bar.Show(++done, total); }
+};
+
+// All rows of one machine.
+class MachineBench {
  public:
-  ThreadCountBench(const Model& model, const Options& options, const BenchCommand& command,
-                   int threads, BlockPool* pool)
+  MachineBench(const Model& model, const BenchCommand& command, int64_t step_tokens,
+               BlockPool* pool, BenchMachine* machine)
       : model_(model),
         command_(command),
+        step_tokens_(step_tokens),
         pool_(pool),
-        step_tokens_(options.max_num_batched_tokens),
-        threads_(threads),
-        context_{PathOf(options), &threads_},
-        executor_(model.config, model.weights, context_, pool->layout(), pool->base(),
-                  step_tokens_),
-        cache_(pool, &executor_, step_tokens_) {}
+        machine_(machine),
+        cache_(pool, machine->executor(), step_tokens, machine->blocks()) {}
 
-  // done counts rounds over the whole command.
-  absl::Status Run(int64_t depth, const Width& width, LoadProgressBar* bar, uint64_t* done,
-                   uint64_t total, BenchReport* report) {
+  absl::Status Run(int64_t depth, const Width& width, Progress* progress, BenchReport* report) {
     const std::vector<BenchWork> works = WorksAt(command_, depth, width);
     const CacheNeed need = NeedOf(works);
     if (auto status = cache_.Resize(need.sequences, need.tokens, width); !status.ok())
@@ -132,115 +112,112 @@ class ThreadCountBench {
       cache_.Compute(depth);
     }
     const size_t first = report->rows.size();
-    const BlockLayout& layout = pool_->layout(pool_->shape().ClassOf(width.kv));
-    for (const BenchWork& work : works) {
-      const int64_t before = executor_.expert_runs();
-      RunWork(&executor_, cache_, step_tokens_, work);  // first touch
-      const int64_t expert_runs = executor_.expert_runs() - before;
-      report->rows.push_back({work,
-                              threads_.num_threads(),
-                              {},
-                              CostOf(model_.config, BytesOfWeights(model_.weights),
-                                     layout.bytes_per_token, step_tokens_, work, expert_runs),
-                              expert_runs,
-                              {}});
-    }
+    for (const BenchWork& work : works) report->rows.push_back(FirstTouch(work));
     for (uint64_t round = 0; round < command_.repeat; ++round) {
-      roofs_.rounds.push_back(MeasureRoofs(context_));
+      roofs_.push_back(machine_->MeasureRoofs());
       for (size_t i = 0; i < works.size(); ++i) {
-        const RunSeconds seconds =
-            SecondsOf([&] { RunWork(&executor_, cache_, step_tokens_, works[i]); });
+        const RunSeconds seconds = SecondsOf([&] { Run(works[i]); });
         report->rows[first + i].seconds.push_back(seconds.wall);
         report->rows[first + i].processor_seconds.push_back(seconds.processor);
       }
-      bar->Show(++*done, total);
+      progress->Next();
     }
     return absl::OkStatus();
   }
 
-  BenchRoofs roofs() const { return {threads_.num_threads(), roofs_.rounds}; }
+  BenchRoofs roofs() const { return {machine_->threads(), roofs_}; }
 
  private:
+  void Run(const BenchWork& work) { RunWork(machine_->executor(), cache_, step_tokens_, work); }
+
+  // Its row, without times.
+  BenchRow FirstTouch(const BenchWork& work) {
+    const std::optional<int64_t> before = machine_->expert_runs();
+    Run(work);
+    const int64_t expert_runs = before ? *machine_->expert_runs() - *before
+                                       : LeastExpertRuns(model_.config, step_tokens_, work);
+    const BlockLayout& layout = pool_->layout(pool_->shape().ClassOf(work.width.kv));
+    const WorkCost cost = CostOf(model_.config, BytesOfWeights(model_.weights),
+                                 layout.bytes_per_token, step_tokens_, work, expert_runs);
+    return {work, machine_->threads(), {}, cost, expert_runs, {}};
+  }
+
   const Model& model_;
   const BenchCommand& command_;
-  BlockPool* const pool_;
   const int64_t step_tokens_;
-  ThreadPool threads_;
-  const Context context_;
-  ModelExecutor executor_;
+  BlockPool* const pool_;
+  BenchMachine* const machine_;
   BenchCache cache_;
-  BenchRoofs roofs_;
+  std::vector<Roofs> roofs_;
 };
 
-absl::StatusOr<std::vector<Width>> WidthsOf(const ModelConfig& config,
-                                            const std::vector<v1::Width>& given) {
-  if (given.empty()) return std::vector<Width>{config.full_width()};
-  std::vector<Width> widths;
-  for (const v1::Width& width : given) {
-    widths.push_back({width.q(), width.kv()});
-    if (!config.Allows(widths.back())) {
-      return absl::InvalidArgumentError(
-          fmt::format("--width {},{} is no width of this model", width.q(), width.kv()));
-    }
-  }
-  return widths;
-}
-
 // Room for the largest need of any depth and width.
-absl::StatusOr<std::unique_ptr<BlockPool>> MakePool(const ModelConfig& config,
-                                                    const BenchCommand& command,
+absl::StatusOr<std::unique_ptr<BlockPool>> MakePool(const PageShape& shape, int64_t num_blocks,
                                                     const std::vector<Width>& widths,
-                                                    CacheFormat format) {
-  const PageShape shape = CacheShapeOf(config, format);
+                                                    int64_t free_bytes, bool on_device) {
   int64_t pages = 1;
-  for (const int64_t depth : command.depths) {
-    const CacheNeed need = NeedOf(WorksAt(command, depth, config.full_width()));
-    if (need.tokens > config.max_context) {
-      return absl::InvalidArgumentError(
-          fmt::format("depth {} and the new tokens make {} tokens, beyond the model's {}", depth,
-                      need.tokens, config.max_context));
-    }
-    for (const Width& width : widths) {
-      const int64_t per_page = shape.blocks_per_page(shape.ClassOf(width.kv));
-      pages = std::max(pages, (need.blocks() + per_page - 1) / per_page);
-    }
+  for (const Width& width : widths) {
+    const int64_t per_page = shape.blocks_per_page(shape.ClassOf(width.kv));
+    pages = std::max(pages, (num_blocks + per_page - 1) / per_page);
   }
-  if (pages > AvailableMemoryBytes() / shape.page_bytes()) {
-    return absl::ResourceExhaustedError(
-        fmt::format("the deepest work needs {} bytes of cache and {} are free",
-                    pages * shape.page_bytes(), AvailableMemoryBytes()));
+  if (free_bytes < 0 || pages > free_bytes / shape.page_bytes()) {
+    return absl::ResourceExhaustedError(fmt::format(
+        "the deepest work needs {} bytes of cache and {} are free{}", pages * shape.page_bytes(),
+        std::max<int64_t>(0, free_bytes), on_device ? " on the device" : ""));
   }
-  return BlockPool::Create(shape, pages);
+  return BlockPool::Create(shape, pages, {.has_memory = !on_device, .may_allocate = {}});
 }
 
-}  // namespace
-
-absl::Status RunBench(const Model& model, const std::string& model_name, const Options& options,
-                      const BenchCommand& command) {
-  const auto widths = WidthsOf(model.config, command.widths);
-  if (!widths.ok()) return widths.status();
-  auto pool = MakePool(model.config, command, *widths, CacheFormatOf(options));
-  if (!pool.ok()) return pool.status();
-  std::vector<int64_t> thread_counts = command.thread_counts;
-  if (thread_counts.empty()) thread_counts.push_back(NumThreads(options));
+BenchReport Described(const Model& model, const std::string& model_name, const Options& options,
+                      const BenchCommand& command, const Device* device) {
   BenchReport report;
-  report.machine = Processor();
-  report.build = fmt::format("latentd {}, cpu {}", command.version, Name(PathOf(options)));
+  report.machine = device != nullptr ? device->name() : Processor();
+  report.build =
+      fmt::format("latentd {}, {}", command.version,
+                  device != nullptr ? "cuda" : fmt::format("cpu {}", Name(PathOf(options))));
   if (const WeightCopies format = model.weights.format; format != WeightCopies::kNone) {
     report.build += fmt::format(", {} weights", Name(format));
   }
   if (CacheFormatOf(options) == CacheFormat::kInt8) report.build += ", int8 cache";
   report.model = model_name;
   report.synthetic_cache = command.synthetic_cache;
-  LoadProgressBar bar("bench", STDERR_FILENO);
-  const uint64_t total =
-      thread_counts.size() * widths->size() * command.depths.size() * command.repeat;
-  uint64_t done = 0;
+  report.least_experts = device != nullptr && model.config.moe.has_value();
+  return report;
+}
+
+}  // namespace
+
+absl::Status RunBench(const Model& model, const std::string& model_name, const Options& options,
+                      const BenchCommand& command, const Device* device) {
+  const auto widths = WidthsOf(model.config, command.widths);
+  if (!widths.ok()) return widths.status();
+  const auto need = MostNeedOf(model.config, command);
+  if (!need.ok()) return need.status();
+  const PageShape shape = CacheShapeOf(model.config, CacheFormatOf(options));
+  const int64_t step_tokens = options.max_num_batched_tokens;
+  const StepSize step = {.max_tokens = std::max(step_tokens, need->sequences),
+                         .max_sequences = need->sequences,
+                         .max_context = need->tokens};
+  auto pool = MakePool(
+      shape, need->blocks, *widths,
+      device != nullptr ? device->FreeForCache(shape.classes[0], step) : AvailableMemoryBytes(),
+      device != nullptr);
+  if (!pool.ok()) return pool.status();
+
+  std::vector<int64_t> thread_counts = command.thread_counts;
+  if (device != nullptr) thread_counts = {0};
+  if (thread_counts.empty()) thread_counts.push_back(NumThreads(options));
+  BenchReport report = Described(model, model_name, options, command, device);
+  Progress progress{thread_counts.size() * widths->size() * command.depths.size() * command.repeat};
   for (const int64_t threads : thread_counts) {
-    ThreadCountBench bench(model, options, command, static_cast<int>(threads), pool->get());
+    absl::StatusOr<std::unique_ptr<BenchMachine>> machine =
+        device != nullptr ? MakeDeviceMachine(*device, **pool, step)
+                          : MakeCpuMachine(model, options, static_cast<int>(threads), pool->get());
+    if (!machine.ok()) return machine.status();
+    MachineBench bench(model, command, step_tokens, pool->get(), machine->get());
     for (const Width& width : *widths) {
       for (const int64_t depth : command.depths) {
-        auto status = bench.Run(depth, width, &bar, &done, total, &report);
+        auto status = bench.Run(depth, width, &progress, &report);
         if (!status.ok()) return status;
       }
     }

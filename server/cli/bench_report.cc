@@ -25,6 +25,11 @@ std::string WorkName(const BenchWork& work) {
                                                 : fmt::format("decode x{}", work.batch);
 }
 
+// "4 threads".
+std::string OnWhat(int threads) {
+  return threads == 0 ? "the device" : fmt::format("{} threads", threads);
+}
+
 struct Figures {
   double median = 0, slowest = 0, fastest = 0;  // tokens/s
   double step_seconds = 0;                      // of the whole work
@@ -38,6 +43,9 @@ Figures FiguresOf(const BenchReport& report, const BenchRow& row) {
   return {tokens / seconds, tokens / *most, tokens / *least, seconds,
           FloorOf(row.cost, RoofsFor(report, row.threads))};
 }
+
+// Null: a device.
+Json ThreadsJson(int threads) { return threads == 0 ? Json() : Json(threads); }
 
 }  // namespace
 
@@ -69,9 +77,12 @@ std::string BenchText(const BenchReport& report) {
                   report.synthetic_cache ? ", cache filled with random latents" : "");
   for (const BenchRoofs& roofs : report.roofs) {
     const Roofs median = MedianRoofs(roofs);
-    text += fmt::format("roofs, {} threads: reads {:.1f} GB/s, multiply-adds {:.3f} TFLOP/s\n",
-                        roofs.threads, median.read_bytes_per_second * 1e-9,
+    text += fmt::format("roofs, {}: reads {:.1f} GB/s, multiply-adds {:.3f} TFLOP/s\n",
+                        OnWhat(roofs.threads), median.read_bytes_per_second * 1e-9,
                         median.flops_per_second * 1e-12);
+  }
+  if (report.least_experts) {
+    text += "experts: the least that a step can read, since the device counts none\n";
   }
   text += fmt::format("{:<14} {:>11} {:>8} {:>7} {:>10} {:>23} {:>10} {:>11}\n", "work", "width",
                       "depth", "threads", "tokens/s", "slowest ... fastest", "ms", "of its roof");
@@ -81,8 +92,9 @@ std::string BenchText(const BenchReport& report) {
         "{:<14} {:>11} {:>8} {:>7} {:>10.2f} {:>10.2f} ... {:>8.2f} {:>10.3f} "
         "{:>4.0f} % {}\n",
         WorkName(row.work), fmt::format("{},{}", row.work.width.q, row.work.width.kv),
-        row.work.depth, row.threads, f.median, f.slowest, f.fastest, f.step_seconds * 1e3,
-        100 * f.floor.seconds / f.step_seconds, f.floor.memory_bound ? "memory" : "math");
+        row.work.depth, row.threads == 0 ? "-" : std::to_string(row.threads), f.median, f.slowest,
+        f.fastest, f.step_seconds * 1e3, 100 * f.floor.seconds / f.step_seconds,
+        f.floor.memory_bound ? "memory" : "math");
   }
   return text;
 }
@@ -91,14 +103,16 @@ Json BenchJson(const BenchReport& report) {
   Json json = {{"machine", report.machine},
                {"build", report.build},
                {"model", report.model},
-               {"synthetic_cache", report.synthetic_cache}};
+               {"synthetic_cache", report.synthetic_cache},
+               {"least_experts", report.least_experts}};
   for (const BenchRoofs& roofs : report.roofs) {
     Json rounds = Json::array();
     for (const Roofs& round : roofs.rounds) {
       rounds.push_back({{"read_bytes_per_second", round.read_bytes_per_second},
                         {"flops_per_second", round.flops_per_second}});
     }
-    json["roofs"].push_back({{"threads", roofs.threads}, {"rounds", std::move(rounds)}});
+    json["roofs"].push_back(
+        {{"threads", ThreadsJson(roofs.threads)}, {"rounds", std::move(rounds)}});
   }
   for (const BenchRow& row : report.rows) {
     const Figures f = FiguresOf(report, row);
@@ -108,7 +122,7 @@ Json BenchJson(const BenchReport& report) {
                             {"depth", row.work.depth},
                             {"batch", row.work.batch},
                             {"tokens", row.work.tokens},
-                            {"threads", row.threads},
+                            {"threads", ThreadsJson(row.threads)},
                             {"tokens_per_second", f.median},
                             {"seconds", row.seconds},
                             {"processor_seconds", row.processor_seconds},

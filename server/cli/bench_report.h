@@ -12,7 +12,7 @@ namespace latentd {
 
 struct BenchRow {
   BenchWork work;
-  int threads = 1;
+  int threads = 1;              // 0: a device
   std::vector<double> seconds;  // of one run of the work, one figure a round; never empty
   WorkCost cost;
   int64_t expert_runs = 0;  // as CostOf took them
@@ -20,17 +20,18 @@ struct BenchRow {
   std::vector<double> processor_seconds;
 };
 
-// The machine's roofs with one number of threads, one figure a round.
+// The machine's roofs with one number of threads, or the device's, one figure a round.
 struct BenchRoofs {
-  int threads = 1;
+  int threads = 1;            // 0: a device
   std::vector<Roofs> rounds;  // never empty
 };
 
 struct BenchReport {
-  std::string machine;  // processor, as the system names it
-  std::string build;    // version and CPU path
+  std::string machine;  // processor or device, as the system names it
+  std::string build;    // version, and CPU path or back end
   std::string model;
   bool synthetic_cache = false;
+  bool least_experts = false;  // expert_runs are not what was seen, but the least that can be
   std::vector<BenchRoofs> roofs;
   std::vector<BenchRow> rows;
 };

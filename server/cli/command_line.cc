@@ -123,7 +123,8 @@ void AddBench(CLI::App* app, BenchCommand* command) {
   list("--depth", &command->depths, "cached tokens before the work [0]", 0);
   list("--prefill", &command->prefills, "new tokens of a prompt [512]", 1);
   list("--batch", &command->batches, "sequences of a decode step [1]", 1);
-  list("--thread-counts", &command->thread_counts, "compute threads, in turn [--threads]", 1);
+  list("--thread-counts", &command->thread_counts,
+       "compute threads of the CPU, in turn [--threads]", 1);
   AddParsed(
       app, "--width", ParseWidth, [=](v1::Width parsed) { command->widths.push_back(parsed); },
       "ranks of an elastic model; can be repeated [full]")
@@ -257,6 +258,10 @@ std::optional<CommandLine> ParseCommandLine(int argc, char** argv, int* exit_sta
   if (!status.ok()) {
     Fail(std::string(status.message()) + ".");
     if (!absl::IsInvalidArgument(status)) *exit_status = 1;
+    return std::nullopt;
+  }
+  if (line.options.device != "cpu" && !bench.thread_counts.empty()) {
+    Fail("--thread-counts needs --device cpu: a device computes without threads of the host.");
     return std::nullopt;
   }
   *exit_status = 0;

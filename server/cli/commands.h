@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "engine/model/loader.h"
+#include "server/device.h"
 #include "server/options.h"
 #include "server/service.h"
 
@@ -49,14 +50,15 @@ struct BenchCommand {
   std::vector<int64_t> depths = {0};      // cached tokens before the work
   std::vector<int64_t> prefills = {512};  // new tokens of a prompt
   std::vector<int64_t> batches = {1};     // sequences of a decode step
-  std::vector<int64_t> thread_counts;     // empty: --threads
+  std::vector<int64_t> thread_counts;     // empty: --threads; on a device it is empty
   std::vector<v1::Width> widths;          // empty: full
   uint64_t repeat = 5;                    // rounds
   bool synthetic_cache = false;           // random latents instead of computed ones
   bool json = false;
   std::string version;
 };
+// device: null is the CPU; else loaded with the model.
 absl::Status RunBench(const Model& model, const std::string& model_name, const Options& options,
-                      const BenchCommand& command);
+                      const BenchCommand& command, const Device* device);
 
 }  // namespace latentd

@@ -41,11 +41,6 @@ def test_what_only_the_cpu_does_is_refused_with_both_flags(flag, value):
     assert flag in line and "--device cuda" in line and "--device cpu" in line
 
 
-def test_bench_measures_the_cpu_alone():
-    assert last_line(1, "bench", "--device", "cuda") == (
-        "latentd: bench needs --device cpu: it measures no other back end yet")
-
-
 def test_an_unknown_device():
     assert "cpu, cuda" in last_line(2, "generate", "-p", "a", "--device", "tpu")
 

@@ -117,6 +117,25 @@ TEST_CASE("of experts, those that the work read, however many tokens chose them"
         2 * 9 * 2 * expert);
 }
 
+TEST_CASE("the fewest experts are one token's in each step, identities first") {
+  ModelConfig config = Geometry();
+  CHECK(LeastExpertRuns(config, 4, Decode(config, 0, 9)) == 0);
+  config.moe = MoeConfig{};
+  config.moe->router.num_experts = 8;
+  config.moe->router.top_k = 3;
+  config.moe->num_dense_layers = 1;
+  CHECK(LeastExpertRuns(config, 4, Decode(config, 0, 9)) == 2 * 3);
+  CHECK(LeastExpertRuns(config, 4, Prefill(config, 0, 9)) == 3 * 2 * 3);
+  config.moe->num_identity_experts = 2;
+  CHECK(LeastExpertRuns(config, 4, Decode(config, 0, 9)) == 2 * 1);
+  config.moe->num_identity_experts = 4;
+  CHECK(LeastExpertRuns(config, 4, Decode(config, 0, 9)) == 0);
+  config.moe->num_identity_experts = 0;
+  config.moe->num_dense_layers = 0;
+  config.moe->is_shortcut = true;  // beside layers 0 and 2
+  CHECK(LeastExpertRuns(config, 4, Decode(config, 0, 9)) == 2 * 3);
+}
+
 TEST_CASE("experts beside every even layer's MLP") {
   ModelConfig config = Geometry();
   config.moe = MoeConfig{};
