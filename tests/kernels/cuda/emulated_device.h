@@ -29,5 +29,9 @@ struct EmulatedFetches {
   uint64_t copies = 0, bytes = 0;
 };
 EmulatedFetches FetchedFromEmulated();
+// Whether cuBLASLt can be loaded; it can at the start.
+void SetEmulatedLibrary(bool is_there);
+// Products that it has made since the start.
+uint64_t EmulatedLibraryProducts();
 
 }  // namespace latentd::cuda
