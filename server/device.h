@@ -23,11 +23,12 @@ struct DeviceExecutor {
   std::function<std::unique_ptr<BlockMemory>()> open_blocks;
 };
 
-// What the scheduler asks of an executor at most.
+// What the scheduler asks of an executor at most, and how it is to multiply.
 struct StepSize {
   int64_t max_tokens = 0;
   int64_t max_sequences = 0;
   int64_t max_context = 0;
+  bool relaxed = false;  // products by a library
 };
 
 // Main thread; executors borrow it and the model.
@@ -41,8 +42,8 @@ class Device {
   virtual absl::Status Load(const Model& model, const LoadProgress& progress) = 0;
   // What a cache may take beside weights and steps; may be negative. After Load.
   virtual int64_t FreeForCache(const BlockLayout& layout, const StepSize& step) const = 0;
-  // layout: of the blocks at full width. RESOURCE_EXHAUSTED when cache and steps do not fit. After
-  // Load.
+  // layout: of the blocks at full width. RESOURCE_EXHAUSTED when cache and steps do not fit,
+  // FAILED_PRECONDITION when step.relaxed wants a library that is not there. After Load.
   virtual absl::StatusOr<DeviceExecutor> MakeExecutor(const BlockLayout& layout,
                                                       const StepSize& step,
                                                       int64_t cache_bytes) const = 0;

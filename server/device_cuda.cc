@@ -43,7 +43,8 @@ class CudaDevice : public Device {
   static StepLimits LimitsOf(const StepSize& step) {
     return {.max_rows = step.max_tokens,
             .max_sequences = step.max_sequences,
-            .max_context = step.max_context};
+            .max_context = step.max_context,
+            .relaxed = step.relaxed};
   }
 
   const ModelConfig* config_ = nullptr;

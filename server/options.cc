@@ -256,8 +256,9 @@ std::vector<OptionSpec> MakeTable() {
        "cuda: a GPU of compute capability 9.0, in builds that have it; not run on one yet", bench,
        OneOf(&Options::device, {"cpu", "cuda"}), Word(&Options::device)},
       {"determinism", "", "strict|relaxed", "Device",
-       "strict: the same bits whatever else runs; relaxed: within rounding, long prompts quicker",
-       model, OneOf(&Options::determinism, {"strict", "relaxed"}), Word(&Options::determinism)},
+       "strict: the same bits whatever else runs; relaxed: within rounding, long prompts quicker "
+       "(on a GPU: products by cuBLASLt)",
+       bench, OneOf(&Options::determinism, {"strict", "relaxed"}), Word(&Options::determinism)},
       {"elastic-policy", "", "fixed|pressure", "Device",
        "pressure: a request that names no width runs narrower as the cache fills (80, 90, 95 %)",
        serve, OneOf(&Options::elastic_policy, {"fixed", "pressure"}),

@@ -125,10 +125,6 @@ absl::Status CheckDevice(const Options& o) {
         fmt::format("--cache-format {} needs --device cpu: --device cuda stores latents as bf16",
                     o.cache_format));
   }
-  if (o.determinism != "strict") {
-    return absl::InvalidArgumentError(fmt::format(
-        "--determinism {} needs --device cpu: --device cuda is strict alone", o.determinism));
-  }
   if (!o.cpu_path.empty()) {
     return absl::InvalidArgumentError(
         "--cpu-path needs --device cpu: --device cuda has one path of its own");

@@ -42,7 +42,8 @@ Hash128 FingerprintOf(std::string_view backend) {
 StepSize StepSizeOf(const Options& options, int64_t max_context) {
   return {.max_tokens = options.max_num_batched_tokens,
           .max_sequences = options.max_num_seqs,
-          .max_context = max_context};
+          .max_context = max_context,
+          .relaxed = options.determinism == "relaxed"};
 }
 
 // What the cache takes when nobody says: a share of what is free, since the host has other uses for

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "kernels/cuda/blaslt.h"
+
 namespace latentd {
 namespace {
 
@@ -31,6 +33,15 @@ int64_t MostUnits(const ModelConfig& config) {
                     : config.intermediate_size;
 }
 
+// Of the widest x among a token's products, as RoundRows lays it out.
+int64_t RoundedPerRow(const ModelConfig& config) {
+  const int64_t heads = config.num_heads;
+  return std::max({cuda::RoundedLd(config.hidden_size), cuda::RoundedLd(config.q_lora_rank),
+                   cuda::RoundedLd(heads * config.v_head_dim), cuda::RoundedLd(MostUnits(config)),
+                   heads * cuda::RoundedLd(config.qk_nope_head_dim),
+                   heads * cuda::RoundedLd(config.kv_lora_rank)});
+}
+
 }  // namespace
 
 int64_t AbsorbedLd(const BlockLayout& layout) {
@@ -57,6 +68,11 @@ Activations Activations::Place(const ModelConfig& config, const BlockLayout& lay
   to.up = arena.Take<float>(rows * units);
   to.logits_in = arena.Take<float>(kLogitsTile * d);
   to.logits = arena.Take<float>(kLogitsTile * config.vocab_size);
+  if (limits.relaxed) {
+    to.rounded_size = std::max(rows, kLogitsTile) * RoundedPerRow(config);
+    to.rounded = arena.Take<bf16>(to.rounded_size);
+    to.library_workspace = arena.Take<std::byte>(cuda::BlasLt::kWorkspaceBytes);
+  }
   if (config.moe) PlaceExperts(config, rows, arena, &to);
   return to;
 }

@@ -1,6 +1,7 @@
 // The activations of a step in device memory.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "cache/block_layout.h"
@@ -34,6 +35,11 @@ struct Activations {
   float *gate = nullptr, *up = nullptr;  // [T, units]
   float* logits_in = nullptr;            // [kLogitsTile, d]
   float* logits = nullptr;               // [kLogitsTile, V]
+
+  // Relaxed: a product's rounded x, and what the library works in.
+  bf16* rounded = nullptr;
+  int64_t rounded_size = 0;  // elements
+  std::byte* library_workspace = nullptr;
 
   // Mixture of experts, k choices a token.
   float* router_logits = nullptr;   // [T, E]

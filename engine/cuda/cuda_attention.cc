@@ -29,19 +29,19 @@ void CudaTransformer::Attention(int64_t layer, const StepBatch& batch, const Ste
     WriteLatents(layer, group, layout, inputs, h.Rows(group.first_row, group.num_rows));
     AttendGroup(layer, group, layout, inputs, inputs.groups[g], q, heads);
   }
-  cuda::Linear(stream_, {.x = heads, .w = w.o_proj, .y = out, .bias = w.o_bias});
+  project_.Linear({.x = heads, .w = w.o_proj, .y = out, .bias = w.o_bias});
 }
 
 void CudaTransformer::ProjectQuery(const DeviceLayer& w, int64_t rank, MatrixView<const float> h,
                                    MatrixView<float> q) {
   if (config_.q_lora_rank == 0) {
-    cuda::Linear(stream_, {.x = h, .w = w.q_proj, .y = q});
+    project_.Linear({.x = h, .w = w.q_proj, .y = q});
     return;
   }
   const MatrixView<float> a{a_.q_a, h.rows, rank, config_.q_lora_rank};
-  cuda::Linear(stream_, {.x = h, .w = w.q_a_proj.Rows(0, rank), .y = a, .bias = w.q_a_bias});
+  project_.Linear({.x = h, .w = w.q_a_proj.Rows(0, rank), .y = a, .bias = w.q_a_bias});
   cuda::RmsNorm(stream_, a, w.q_a_norm, config_.latent_norm_eps, a);
-  cuda::Linear(stream_, {.x = a, .w = w.q_b_proj.Leading(rank), .y = q});
+  project_.Linear({.x = a, .w = w.q_b_proj.Leading(rank), .y = q});
 }
 
 void CudaTransformer::RotateQuery(const DeviceLayer& w, const StepInputs& inputs,
@@ -73,11 +73,11 @@ void CudaTransformer::WriteLatents(int64_t layer, const WidthGroup& group,
   const MatrixView<float> kv{a_.kv_a, h.rows, full + d_r, full + d_r};
   const MatrixView<float> u = kv.Cols(0, rank), k = kv.Cols(full, d_r);
   if (rank == full) {  // the two stand side by side in W_DKV and in kv
-    cuda::Linear(stream_, {.x = h, .w = w.kv_a_proj, .y = kv, .bias = w.kv_a_bias});
+    project_.Linear({.x = h, .w = w.kv_a_proj, .y = kv, .bias = w.kv_a_bias});
   } else {
     const float* rope_bias = w.kv_a_bias == nullptr ? nullptr : w.kv_a_bias + full;
-    cuda::Linear(stream_, {.x = h, .w = w.kv_a_proj.Rows(0, rank), .y = u, .bias = w.kv_a_bias});
-    cuda::Linear(stream_, {.x = h, .w = w.kv_a_proj.Rows(full, d_r), .y = k, .bias = rope_bias});
+    project_.Linear({.x = h, .w = w.kv_a_proj.Rows(0, rank), .y = u, .bias = w.kv_a_bias});
+    project_.Linear({.x = h, .w = w.kv_a_proj.Rows(full, d_r), .y = k, .bias = rope_bias});
   }
   cuda::LatentWrite(stream_, {.latents = u,
                               .keys = k,
@@ -109,16 +109,18 @@ void CudaTransformer::AttendGroup(int64_t layer, const WidthGroup& group, const 
   const int64_t first = group.first_row, count = group.num_rows, row_latent = layout.row_latent;
   const int64_t group_stride = (d_n + d_v) * w.kv_b_proj.ld, ld = AbsorbedLd(layout);
   // Row numbers are the batch's, with this width's pitch: the rows before the first stay unread.
-  cuda::AbsorbQuery(stream_, {.q = q.Rows(first, count),
-                              .w_uk = w.kv_b_proj.Rows(0, d_n).Leading(group.width.kv),
-                              .w_uk_group_stride = group_stride,
-                              .num_heads = num_heads,
-                              .num_kv_groups = groups,
-                              .nope_dim = d_n,
-                              .rope_dim = layout.rope_dim,
-                              .row_latent = row_latent,
-                              .out = a_.absorbed + first * num_heads * ld,
-                              .out_ld = ld});
+  // Its sums may stand where attention writes next.
+  project_.AbsorbQuery({.q = q.Rows(first, count),
+                        .w_uk = w.kv_b_proj.Rows(0, d_n).Leading(group.width.kv),
+                        .w_uk_group_stride = group_stride,
+                        .num_heads = num_heads,
+                        .num_kv_groups = groups,
+                        .nope_dim = d_n,
+                        .rope_dim = layout.rope_dim,
+                        .row_latent = row_latent,
+                        .out = a_.absorbed + first * num_heads * ld,
+                        .out_ld = ld},
+                       a_.z + first * num_heads * row_latent);
   for (const AttentionStep& launch : launches) {
     cuda::MlaDecode(stream_, {.q = a_.absorbed,
                               .q_rows = launch.end_row * num_heads,
@@ -141,15 +143,15 @@ void CudaTransformer::AttendGroup(int64_t layer, const WidthGroup& group, const 
                               .partials = a_.partials});
   }
   // o_h = W_UV,g(h) z_h for every head.
-  cuda::Linear(stream_, {.x = {a_.z + first * num_heads * row_latent, count, group.width.kv,
-                               num_heads * row_latent},
-                         .w = w.kv_b_proj.Rows(d_n, d_v).Leading(group.width.kv),
-                         .y = {heads.row(first), count, d_v, heads.ld},
-                         .batch = num_heads,
-                         .x_batch_stride = row_latent,
-                         .y_batch_stride = d_v,
-                         .w_batch_stride = group_stride,
-                         .w_batch_share = num_heads / groups});
+  project_.Linear(
+      {.x = {a_.z + first * num_heads * row_latent, count, group.width.kv, num_heads * row_latent},
+       .w = w.kv_b_proj.Rows(d_n, d_v).Leading(group.width.kv),
+       .y = {heads.row(first), count, d_v, heads.ld},
+       .batch = num_heads,
+       .x_batch_stride = row_latent,
+       .y_batch_stride = d_v,
+       .w_batch_stride = group_stride,
+       .w_batch_share = num_heads / groups});
 }
 
 }  // namespace latentd

@@ -1,6 +1,7 @@
 #include "engine/cuda/cuda_executor.h"
 
 #include <algorithm>
+#include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -36,6 +37,17 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Create(const ModelCo
     return absl::UnimplementedError(
         "the CUDA back end stores latents as bf16 alone; use --cache-format bf16 or --device cpu");
   }
+  std::unique_ptr<cuda::BlasLt> library;
+  if (limits.relaxed) {
+    std::string why;
+    library = cuda::BlasLt::TryMake(&why);
+    if (library == nullptr) {
+      return absl::FailedPreconditionError(absl::StrCat(
+          "--determinism relaxed with --device cuda needs cuBLASLt, which cannot be used (", why,
+          "): put the folder of libcublasLt.so.13 into LD_LIBRARY_PATH, or use --determinism "
+          "strict"));
+    }
+  }
   const int64_t work_bytes = WorkBytes(config, layout, limits);
   const auto free_bytes = static_cast<int64_t>(cuda::QueryDevice().free_bytes);
   auto pool = pool_bytes <= free_bytes - work_bytes
@@ -48,17 +60,20 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Create(const ModelCo
                      " that the weights leave free on the device; give a smaller --cache-memory or "
                      "--cache-tokens, or a smaller --max-num-batched-tokens"));
   }
-  return std::unique_ptr<CudaExecutor>(
-      new CudaExecutor(config, weights, layout, Widened(config, layout, limits), std::move(pool)));
+  return std::unique_ptr<CudaExecutor>(new CudaExecutor(config, weights, layout,
+                                                        Widened(config, layout, limits),
+                                                        std::move(pool), std::move(library)));
 }
 
 CudaExecutor::CudaExecutor(const ModelConfig& config, const DeviceWeights& weights,
                            const BlockLayout& layout, const StepLimits& limits,
-                           std::unique_ptr<cuda::DeviceBuffer> pool)
+                           std::unique_ptr<cuda::DeviceBuffer> pool,
+                           std::unique_ptr<cuda::BlasLt> library)
     : config_(config),
       pool_(std::move(pool)),
       sender_(config, limits, cuda::QueryDevice().num_processors),
-      transformer_(config, weights, layout, limits, this->pool(), stream_.get()),
+      transformer_(config, weights, layout, limits, this->pool(), stream_.get(),
+                   std::move(library)),
       graphs_(stream_.get(), static_cast<size_t>(limits.max_graphs)),
       sampler_(config.vocab_size, limits),
       logits_(static_cast<size_t>(kLogitsTile * config.vocab_size) * sizeof(float)) {}

@@ -16,8 +16,8 @@
 namespace latentd {
 
 // Owns the latent pool and the activations in device memory; a step allocates none. Draws tokens on
-// the device. Strict alone, bf16 latents alone. Engine thread only, except layers_done(); made on a
-// thread that has called cuda::UseDevice. Borrows config and weights.
+// the device. bf16 latents alone. Engine thread only, except layers_done(); made on a thread that
+// has called cuda::UseDevice. Borrows config and weights.
 class CudaExecutor : public Executor {
  public:
   // Bytes of device memory beside weights and pool. `layout` is that of the blocks at full width.
@@ -25,7 +25,8 @@ class CudaExecutor : public Executor {
                            const StepLimits& limits);
 
   // RESOURCE_EXHAUSTED, with the numbers, when work and a pool of pool_bytes do not fit;
-  // UNIMPLEMENTED for latents that are not bf16.
+  // UNIMPLEMENTED for latents that are not bf16; FAILED_PRECONDITION when limits.relaxed wants a
+  // library that cannot be used.
   static absl::StatusOr<std::unique_ptr<CudaExecutor>> Create(const ModelConfig& config,
                                                               const DeviceWeights& weights,
                                                               const BlockLayout& layout,
@@ -53,7 +54,8 @@ class CudaExecutor : public Executor {
 
  private:
   CudaExecutor(const ModelConfig& config, const DeviceWeights& weights, const BlockLayout& layout,
-               const StepLimits& limits, std::unique_ptr<cuda::DeviceBuffer> pool);
+               const StepLimits& limits, std::unique_ptr<cuda::DeviceBuffer> pool,
+               std::unique_ptr<cuda::BlasLt> library);
 
   // tokens: null when none may be drawn.
   void RunStep(const StepPlan& plan, const LogitsSink& sink, const TokenSink* tokens,

@@ -16,10 +16,10 @@ void CudaTransformer::DenseMlp(const MlpWeights& w, const StepBatch& batch,
 void CudaTransformer::Mlp(const MlpWeights& w, MatrixView<const float> h, MatrixView<float> out) {
   const int64_t units = w.gate.rows;
   const MatrixView<float> gate{a_.gate, h.rows, units, units}, up{a_.up, h.rows, units, units};
-  cuda::Linear(stream_, {.x = h, .w = w.gate, .y = gate});
-  cuda::Linear(stream_, {.x = h, .w = w.up, .y = up});
+  project_.Linear({.x = h, .w = w.gate, .y = gate});
+  project_.Linear({.x = h, .w = w.up, .y = up});
   cuda::SiluMul(stream_, gate, up);
-  cuda::Linear(stream_, {.x = gate, .w = w.down, .y = out});
+  project_.Linear({.x = gate, .w = w.down, .y = out});
 }
 
 // out = Σ_e weight_e · expert_e(h), experts ascending, in fp32, then the shared expert. The host
@@ -33,7 +33,7 @@ void CudaTransformer::MixtureOfExperts(const DeviceLayer& w, MatrixView<const fl
   const MatrixView<int32_t> ids{a_.expert_ids, h.rows, k, k};
   const MatrixView<float> weights{a_.expert_weights, h.rows, k, k};
   const MatrixView<float> results{a_.expert_out, choices, h.cols, h.cols};
-  cuda::Linear(stream_, {.x = h, .w = w.router_weight, .y = scores});
+  project_.Linear({.x = h, .w = w.router_weight, .y = scores});
   cuda::RouteExperts(stream_, moe.router, scores, w.router_bias, ids, weights);
   cuda::GroupByExpert(stream_, {.experts = ids,
                                 .num_experts = num_experts,

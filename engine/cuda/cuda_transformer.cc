@@ -1,5 +1,7 @@
 #include "engine/cuda/cuda_transformer.h"
 
+#include <utility>
+
 #include "kernels/core/check.h"
 #include "kernels/cuda/attention_operands.h"
 #include "kernels/cuda/operators.h"
@@ -15,13 +17,15 @@ int64_t CudaTransformer::DeviceBytes(const ModelConfig& config, const BlockLayou
 
 CudaTransformer::CudaTransformer(const ModelConfig& config, const DeviceWeights& weights,
                                  const BlockLayout& layout, const StepLimits& limits,
-                                 const DevicePool& pool, CUstream_st* stream)
+                                 const DevicePool& pool, CUstream_st* stream,
+                                 std::unique_ptr<cuda::BlasLt> library)
     : config_(config),
       weights_(weights),
       layout_(layout),
       pool_(pool),
       stream_(stream),
-      memory_(static_cast<size_t>(DeviceBytes(config, layout, limits))) {
+      memory_(static_cast<size_t>(DeviceBytes(config, layout, limits))),
+      project_(stream, std::move(library), a_) {
   LATENTD_CHECK(layout.format == CacheFormat::kBf16);
   DeviceArena arena(memory_.data());
   a_ = Activations::Place(config, layout, limits, arena);
@@ -64,7 +68,7 @@ MatrixView<const float> CudaTransformer::Logits(const StepInputs& inputs, int64_
   const MatrixView<float> x = RowsOf(static_cast<int64_t>(inputs.token_ids.size())).x;
   cuda::GatherRows(stream_, x, inputs.wanted.data() + first, in);
   cuda::RmsNorm(stream_, in, weights_.final_norm, config_.rms_norm_eps, in);
-  cuda::Linear(stream_, {.x = in, .w = weights_.lm_head, .y = logits});
+  project_.Linear({.x = in, .w = weights_.lm_head, .y = logits});
   return logits;
 }
 

@@ -8,6 +8,7 @@
 #include "cache/block_layout.h"
 #include "engine/cuda/activations.h"
 #include "engine/cuda/device_weights.h"
+#include "engine/cuda/projections.h"
 #include "engine/cuda/step_inputs.h"
 #include "engine/model/config.h"
 #include "engine/model/step_batch.h"
@@ -23,16 +24,17 @@ struct DevicePool {
 
 // Enqueues the work of a step on one stream and waits for nothing. Owns the activations; allocates
 // nothing after construction. Engine thread only. Borrows config, weights, pool and stream, which
-// outlive it. Determinism is strict: a token's bits depend on nothing but its own sequence.
+// outlive it. Without a library a token's bits depend on nothing but its own sequence.
 class CudaTransformer {
  public:
   // Bytes of device memory that it takes.
   static int64_t DeviceBytes(const ModelConfig& config, const BlockLayout& layout,
                              const StepLimits& limits);
-  // layout: of the blocks at full width. Aborts when the device has not that many bytes.
+  // layout: of the blocks at full width. library: null is strict; REQUIRES: limits.relaxed says so.
+  // Aborts when the device has not that many bytes.
   CudaTransformer(const ModelConfig& config, const DeviceWeights& weights,
                   const BlockLayout& layout, const StepLimits& limits, const DevicePool& pool,
-                  CUstream_st* stream);
+                  CUstream_st* stream, std::unique_ptr<cuda::BlasLt> library);
 
   // x = embedding of the step's tokens.
   void Embed(const StepInputs& inputs);
@@ -73,6 +75,7 @@ class CudaTransformer {
   CUstream_st* const stream_;
   cuda::DeviceBuffer memory_;
   Activations a_;
+  Projections project_;
 };
 
 }  // namespace latentd

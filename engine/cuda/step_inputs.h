@@ -17,7 +17,7 @@
 
 namespace latentd {
 
-// What a step may have at most; buffers are made for it.
+// What a step may have at most and how it multiplies; buffers are made for it.
 struct StepLimits {
   int64_t max_rows = 0;       // tokens of a step
   int64_t max_sequences = 0;  // entries of a step
@@ -29,6 +29,8 @@ struct StepLimits {
   // Room for what draws bring along: the tokens that penalties and biases name, masks. A row that
   // finds none left gives its logits instead, and the host draws the same token from them.
   int64_t draw_list_bytes = int64_t{16} << 20;
+  // Products by a library, which has memory of its own.
+  bool relaxed = false;
 };
 
 // One launch of the decode attention. Pointers are device memory.

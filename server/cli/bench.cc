@@ -179,6 +179,7 @@ BenchReport Described(const Model& model, const std::string& model_name, const O
     report.build += fmt::format(", {} weights", Name(format));
   }
   if (CacheFormatOf(options) == CacheFormat::kInt8) report.build += ", int8 cache";
+  if (options.determinism != "strict") report.build += ", " + options.determinism;
   report.model = model_name;
   report.synthetic_cache = command.synthetic_cache;
   report.least_experts = device != nullptr && model.config.moe.has_value();
@@ -197,7 +198,8 @@ absl::Status RunBench(const Model& model, const std::string& model_name, const O
   const int64_t step_tokens = options.max_num_batched_tokens;
   const StepSize step = {.max_tokens = std::max(step_tokens, need->sequences),
                          .max_sequences = need->sequences,
-                         .max_context = need->tokens};
+                         .max_context = need->tokens,
+                         .relaxed = options.determinism == "relaxed"};
   auto pool = MakePool(
       shape, need->blocks, *widths,
       device != nullptr ? device->FreeForCache(shape.classes[0], step) : AvailableMemoryBytes(),

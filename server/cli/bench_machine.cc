@@ -9,13 +9,17 @@
 namespace latentd {
 namespace {
 
+Determinism DeterminismOf(const Options& options) {
+  return options.determinism == "relaxed" ? Determinism::kRelaxed : Determinism::kStrict;
+}
+
 class CpuMachine : public BenchMachine {
  public:
   CpuMachine(const Model& model, const Options& options, int threads, BlockPool* pool)
       : threads_(threads),
         context_{PathOf(options), &threads_},
         executor_(model.config, model.weights, context_, pool->layout(), pool->base(),
-                  options.max_num_batched_tokens) {}
+                  options.max_num_batched_tokens, DeterminismOf(options)) {}
 
   Executor* executor() override { return &executor_; }
   BlockMemory* blocks() override { return nullptr; }

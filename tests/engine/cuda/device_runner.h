@@ -17,12 +17,16 @@ namespace latentd {
 struct DeviceRunner : StepRunner {
   static constexpr int64_t kBlocks = 24;
 
-  static StepLimits Limits(int64_t partial_bytes = 1 << 20) {
-    return {
-        .max_rows = 256, .max_sequences = 16, .max_context = 512, .partial_bytes = partial_bytes};
+  static StepLimits Limits(int64_t partial_bytes = 1 << 20, bool relaxed = false) {
+    return {.max_rows = 256,
+            .max_sequences = 16,
+            .max_context = 512,
+            .partial_bytes = partial_bytes,
+            .relaxed = relaxed};
   }
-  DeviceRunner(const ModelConfig& config, const Weights& weights, int64_t partial_bytes = 1 << 20)
-      : DeviceRunner(config, weights, Limits(partial_bytes)) {}
+  DeviceRunner(const ModelConfig& config, const Weights& weights, int64_t partial_bytes = 1 << 20,
+               bool relaxed = false)
+      : DeviceRunner(config, weights, Limits(partial_bytes, relaxed)) {}
   DeviceRunner(const ModelConfig& config, const Weights& weights, const StepLimits& limits,
                int64_t num_blocks = kBlocks) {
     weights_ = *DeviceWeights::Upload(config, weights, {});
@@ -58,9 +62,9 @@ struct DeviceRunner : StepRunner {
 
 template <typename AnyModel>
 std::vector<std::vector<float>> RunWholeOnDevice(const AnyModel& model,
-                                                 const std::vector<uint32_t>& ids,
-                                                 Width width = {}) {
-  DeviceRunner runner(model.config, model.weights);
+                                                 const std::vector<uint32_t>& ids, Width width = {},
+                                                 bool relaxed = false) {
+  DeviceRunner runner(model.config, model.weights, 1 << 20, relaxed);
   auto s = runner.NewSequence(ids, width);
   runner.Step({{&s, static_cast<int64_t>(ids.size())}});
   return s.logits;

@@ -40,7 +40,9 @@ NaiveVec Position(const ModelConfig& config, NaiveVec head, const std::vector<fl
 }  // namespace
 
 double At(const WeightView& w, int64_t row, int64_t col) {
-  return static_cast<const float*>(w.data)[row * w.ld + col];
+  const int64_t i = row * w.ld + col;
+  return w.dtype == DType::kBF16 ? ToFloat(static_cast<const bf16*>(w.data)[i])
+                                 : static_cast<const float*>(w.data)[i];
 }
 
 NaiveVec MatVec(const WeightView& w, const NaiveVec& x) {

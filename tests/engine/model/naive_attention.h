@@ -25,8 +25,8 @@ struct NaiveAttended {
   std::vector<NaiveVec> scores;  // [T·H] scaled scores of row t·H + h, tokens 0 … t
 };
 
-double At(const WeightView& w, int64_t row, int64_t col);  // w is F32
-NaiveVec MatVec(const WeightView& w, const NaiveVec& x);   // w is F32
+double At(const WeightView& w, int64_t row, int64_t col);  // w is F32 or BF16
+NaiveVec MatVec(const WeightView& w, const NaiveVec& x);   // w is F32 or BF16
 NaiveVec Part(const NaiveVec& x, int64_t begin, int64_t count);
 // weight ⊙ x · ρ(x).
 NaiveVec Norm(const NaiveVec& x, const std::vector<float>& weight, double eps);

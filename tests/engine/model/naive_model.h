@@ -22,7 +22,7 @@ struct NaiveResult {
 using NaiveAttention =
     std::function<NaiveAttended(const ModelConfig&, const LayerWeights&, const NaiveInputs&)>;
 
-// Weights must be F32. c passes through the format of the cache.
+// Weights must be F32 or BF16. c passes through the format of the cache.
 NaiveResult NaiveForward(const ModelConfig& config, const Weights& weights,
                          const std::vector<uint32_t>& ids, CacheFormat cache,
                          const NaiveAttention& attention = NaiveExpanded);

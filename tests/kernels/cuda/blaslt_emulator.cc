@@ -53,22 +53,28 @@ std::unique_ptr<BlasLt> BlasLt::TryMake(std::string* why) {
   return is_there ? std::unique_ptr<BlasLt>(new BlasLt(std::make_unique<State>())) : nullptr;
 }
 
-bool BlasLt::Multiply(CUstream_st*, const LibraryProduct& product, std::byte* workspace) {
+bool BlasLt::Multiply(CUstream_st* stream, const LibraryProduct& product, std::byte* workspace) {
   const LibraryShape& s = product.shape;
   LATENTD_CHECK(IsAligned(product.x, s.x_alignment) && IsAligned(product.w, s.w_alignment) &&
                 IsAligned(product.y, s.y_alignment) && IsAligned(workspace, 256));
   if (s.y_alignment < 16) return false;
-  for (int64_t b = 0; b < s.batch; ++b) {
-    MultiplyMatrix(s, product.x + b * s.x_stride, product.w + b * s.w_stride,
-                   product.y + b * s.y_stride);
-  }
-  ++products;
+  Enqueue(stream, [product] {
+    const LibraryShape& shape = product.shape;
+    for (int64_t b = 0; b < shape.batch; ++b) {
+      MultiplyMatrix(shape, product.x + b * shape.x_stride, product.w + b * shape.w_stride,
+                     product.y + b * shape.y_stride);
+    }
+    ++products;
+  });
   return true;
 }
 
-void RoundRows(CUstream_st*, const RoundRowsArgs& args) { EmulateGrid(MakeRoundRows(args)); }
-void PackQuery(CUstream_st*, const AbsorbQueryArgs& args, const float* sums, int64_t sums_ld) {
-  EmulateGrid(MakePackQuery(args, sums, sums_ld));
+void RoundRows(CUstream_st* stream, const RoundRowsArgs& args) {
+  Enqueue(stream, [body = MakeRoundRows(args)] { EmulateGrid(body); });
+}
+void PackQuery(CUstream_st* stream, const AbsorbQueryArgs& args, const float* sums,
+               int64_t sums_ld) {
+  Enqueue(stream, [body = MakePackQuery(args, sums, sums_ld)] { EmulateGrid(body); });
 }
 
 }  // namespace latentd::cuda

@@ -1,0 +1,121 @@
+// Relaxed on the CUDA back end: products by a library whose sums have another order, emulated.
+#include <catch2/catch.hpp>
+
+#include "tests/engine/cuda/device_runner.h"
+#include "tests/engine/model/compare_logits.h"
+#include "tests/engine/model/model_runner.h"
+#include "tests/engine/model/naive_model.h"
+#include "tests/kernels/cuda/emulated_device.h"
+
+namespace latentd {
+namespace {
+
+// What a logit may be off, in units of Compare's bound. That is of fp32 weights, which round no x.
+// With bf16 weights a product's x is rounded, each value by 2^-9 of its size in the root mean
+// square, and an output moves by as much of its own. In a layer that happens to h and a on the way
+// to the query, to q_C before W_UK and to h on the way to the latent, each of which moves scores,
+// and so counts 2S as in Compare; to h again as the latent is a value, to z and to the heads'
+// outputs; to h in gate and up, whose outputs multiply, and to what goes down: 8S + 6. Once more
+// before the head.
+double Allowed(double largest_score, int64_t num_layers) {
+  const auto layers = static_cast<double>(num_layers);
+  const double of_rounded_x = layers * (8 * largest_score + 6) + 1;
+  return 1 + of_rounded_x / (layers * (4 * largest_score + 1));
+}
+
+void CheckAgainstOracle(const ModelConfig& config, uint32_t seed, size_t num_tokens) {
+  const RandomModel model = MakeRandomModel(config, seed, DType::kBF16);
+  const std::vector<uint32_t> ids = Tokens(num_tokens, seed);
+  const NaiveResult truth = NaiveForward(config, model.weights, ids, CacheFormat::kBf16);
+  const Difference difference =
+      Compare(truth, RunWholeOnDevice(model, ids, {}, /*relaxed=*/true), config.num_layers);
+  INFO(difference.where);
+  CHECK(difference.worst <= Allowed(truth.largest_score, config.num_layers));
+}
+
+uint64_t ProductsOf(const RandomModel& model, const std::vector<uint32_t>& ids, bool relaxed) {
+  const uint64_t before = cuda::EmulatedLibraryProducts();
+  RunWholeOnDevice(model, ids, {}, relaxed);
+  return cuda::EmulatedLibraryProducts() - before;
+}
+
+}  // namespace
+
+TEST_CASE("relaxed on the device stays within the bound of the plain model in double precision") {
+  uint32_t seed = 70;
+  for (KeyNorm norm : {KeyNorm::kNone, KeyNorm::kBlockwise, KeyNorm::kUnified}) {
+    for (int64_t groups : {1, 2, 6}) {
+      for (int64_t rope_dim : {0, 8}) {
+        ModelConfig config = Geometry();
+        config.key_norm = norm;
+        config.num_kv_groups = groups;
+        config.qk_rope_head_dim = rope_dim;
+        config.q_lora_rank = seed % 3 == 0 ? 0 : 24;
+        config.v_head_dim = groups == 2 ? 10 : 12;  // outputs of a head that begin at odd places
+        if (rope_dim == 0) config.rope.inv_freq.clear();
+        CAPTURE(static_cast<int>(norm), groups, rope_dim, seed);
+        CheckAgainstOracle(config, seed++, 20);
+      }
+    }
+  }
+}
+
+TEST_CASE("relaxed multiplies by the library what it may, strict nothing") {
+  const ModelConfig config = Geometry();
+  const std::vector<uint32_t> ids = Tokens(10, 1);
+  const RandomModel model = MakeRandomModel(config, 2, DType::kBF16);
+  // Two of the query, W_DKV, W_UK, W_UV, three of the MLP, in two layers, and the head. Rows of
+  // W_O lie 60 elements apart, which the matrix units do not take.
+  CHECK(ProductsOf(model, ids, /*relaxed=*/true) == 2 * 8 + 1);
+  CHECK(ProductsOf(model, ids, /*relaxed=*/false) == 0);
+  CHECK(ProductsOf(MakeRandomModel(config, 2), ids, /*relaxed=*/true) == 0);  // fp32 weights
+}
+
+TEST_CASE("heads that share a matrix are a product each, unless the library knows none") {
+  ModelConfig config = Geometry();
+  config.num_kv_groups = 2;
+  config.v_head_dim = 12;
+  const std::vector<uint32_t> ids = Tokens(10, 1);
+  const RandomModel model = MakeRandomModel(config, 3, DType::kBF16);
+  CHECK(ProductsOf(model, ids, /*relaxed=*/true) == 2 * (3 + 3 + 3 + 1 + 3) + 1);  // W_O too
+}
+
+TEST_CASE("a relaxed step takes no device memory") {
+  const ModelConfig config = Geometry();
+  const RandomModel model = MakeRandomModel(config, 4, DType::kBF16);
+  DeviceRunner runner(config, model.weights, 1 << 20, /*relaxed=*/true);
+  auto s = runner.NewSequence(Tokens(90, 5));
+  const uint64_t allocations = cuda::EmulatedAllocations();
+  runner.Step({{&s, 80}});
+  runner.Step({{&s, 10}});
+  CHECK(cuda::EmulatedAllocations() == allocations);
+  REQUIRE(s.logits.size() == 90);
+}
+
+TEST_CASE("relaxed without the library is refused with what to do, strict is not") {
+  const ModelConfig config = Geometry();
+  const RandomModel model = MakeRandomModel(config, 6);
+  const auto weights = *DeviceWeights::Upload(config, model.weights, {});
+  const BlockLayout layout = BlockLayout::Make(config.num_layers, config.kv_lora_rank,
+                                               config.qk_rope_head_dim, config.num_alphas());
+  const auto create = [&](bool relaxed) {
+    return CudaExecutor::Create(config, *weights, layout,
+                                {.max_rows = 16,
+                                 .max_sequences = 2,
+                                 .max_context = 128,
+                                 .partial_bytes = 1 << 20,
+                                 .relaxed = relaxed},
+                                4 * layout.block_bytes)
+        .status();
+  };
+  cuda::SetEmulatedLibrary(false);
+  const absl::Status refused = create(true), taken = create(false);
+  cuda::SetEmulatedLibrary(true);
+  CHECK(absl::IsFailedPrecondition(refused));
+  const std::string message(refused.message());
+  CHECK(message.find("libcublasLt.so.13 into LD_LIBRARY_PATH") != std::string::npos);
+  CHECK(message.find("it was taken away") != std::string::npos);
+  CHECK(taken.ok());
+}
+
+}  // namespace latentd
