@@ -67,9 +67,17 @@ def test_table():
 def test_widths_and_copies_of_weights():
     report = rows_of(bench("--model", GOLDEN / "tiny-elastic-blockwise", "--width", "64,128", "--width", "31,65",
                            "--weights", "int8", "--depth", "64", "--prefill", "2", "--repeat", "1", "--json"))
-    assert "int8 weights" in report["build"]
+    assert "int8 weights" in report["build"] and "relaxed" not in report["build"]
     assert [(r["width"], r["kind"]) for r in report["rows"]] == [
         ({"q": q, "kv": kv}, kind) for q, kv in ((64, 128), (31, 65)) for kind in ("prefill", "decode")]
+
+
+@pytest.mark.parametrize("binary", [EMULATED, BINARY])
+def test_relaxed(binary):
+    device = ["--device", "cpu"] if binary == BINARY else []  # the last one given counts
+    report = rows_of(bench("--model", GOLDEN / "tiny-youtu", "--determinism", "relaxed", "--depth", "64", "--prefill",
+                           "2", "--repeat", "1", "--json", *device, binary=binary))
+    assert report["build"].endswith(", relaxed") and len(report["rows"]) == 2
 
 
 @pytest.mark.parametrize("args, status, said", [
@@ -110,6 +118,9 @@ def test_the_rows_of_bench_gpu_run(tmp_path, monkeypatch):
     assert step.result == "passed", step
     assert [line[0] for line in step.data["lines"]] == ["step of Youtu-2B's shape, 1 x 0k",
                                                         "step of Youtu-2B's shape, 3 x 0k"]
+    relaxed = whole_model.measure_server_step(EMULATED, machine.bin / "latentd_gpu_bench", 240, "r",
+                                              ["--determinism", "relaxed"])
+    assert [line[0] for line in relaxed.data["lines"]] == ["r, 1 x 0k", "r, 3 x 0k"], relaxed
 
 
 @pytest.mark.parametrize("binary, args, said", [(BINARY, ["[64]", "[1]"], "this build has no CUDA"),

@@ -16,14 +16,14 @@ LATENTD = """
 cuda = argv[argv.index("--device") + 1] == "cuda"
 if argv[0] == "generate": print(GENERATED if cuda else "and so on")
 else:
-    print("log-likelihood", SCORED if cuda else -1000.0)
+    print("log-likelihood", RELAXED if "relaxed" in argv else SCORED if cuda else -1000.0)
     print("perplexity 2.718282\\ntokens 1000 scored of 1000, window 512, stride 512, windows 2")
     print("logits hash", FINE if "65" in argv else "0123")
 """
 
 
-def played_latentd(generated="and so on", scored=-1000.5, fine="0123"):
-    values = f"GENERATED, SCORED, FINE = {generated!r}, float('{scored}'), {fine!r}"
+def played_latentd(generated="and so on", scored=-1000.5, fine="0123", relaxed=-1000.5):
+    values = f"GENERATED, SCORED, FINE, RELAXED = {generated!r}, float('{scored}'), {fine!r}, {relaxed}"
     return values + LATENTD
 
 
@@ -50,8 +50,8 @@ def test_green(machine):
     assert done.returncode == 0 and "\n\ngreen\n" in done.stdout, done
     assert list(rows(done)) == [
         "suite cuda_one_device_test", "suite cuda_two_device_test", "generate, cuda against cpu",
-        "score, cuda against cpu", "score --hash, equal bits", "memcheck cuda_one_device_test",
-        "memcheck cuda_two_device_test", "racecheck cuda_one_device_test", "racecheck cuda_two_device_test",
+        "score, cuda against cpu", "score --hash, equal bits",
+        "score, cuda relaxed against cpu", "memcheck cuda_one_device_test", "memcheck cuda_two_device_test", "racecheck cuda_one_device_test", "racecheck cuda_two_device_test",
         "synccheck cuda_one_device_test", "synccheck cuda_two_device_test"]
     assert set(rows(done).values()) == {"passed"}
     sanitized = [call for call in machine.called() if call.startswith("compute-sanitizer")]
@@ -60,7 +60,7 @@ def test_green(machine):
     result = machine.result("gpu-check")
     assert result["verdict"] == "green" and result["device"]["name"] == "NVIDIA H200"
     assert len(result["revision"]) >= 7
-    assert [step["result"] for step in result["steps"]] == ["passed"] * 11
+    assert [step["result"] for step in result["steps"]] == ["passed"] * 12
     page = (machine.folder / "out/gpu-check.md").read_text()
     assert "| suite cuda_one_device_test" in page and "- command: `gpu-check --binaries" in page
 
@@ -134,11 +134,20 @@ def test_a_latentd_without_cuda(machine, status, sentence):
     assert f"this latentd has no --device cuda: exit status {status}: latentd: {sentence}" in done.stdout
 
 
+def test_without_cublaslt(machine):
+    sentence = "--determinism relaxed with --device cuda needs cuBLASLt, which cannot be used (no such file): …"
+    machine.play("latentd", f"if 'relaxed' in argv: sys.exit({'latentd: ' + sentence!r})\n" + played_latentd())
+    done = machine.run("scripts/gpu-check")
+    assert done.returncode == 0 and "\n\ngreen without cuBLASLt\n" in done.stdout, done
+    assert rows(done)["score, cuda relaxed against cpu"] == "not there" and sentence in done.stdout
+
+
 @pytest.mark.parametrize("played, step", [
     ({"generated": "and so off"}, "generate, cuda against cpu"),
     ({"scored": -1009.0}, "score, cuda against cpu"),  # 0.009 a token, where 0.0084 may be
     ({"scored": float("nan")}, "score, cuda against cpu"),
     ({"fine": "4567"}, "score --hash, equal bits"),
+    ({"relaxed": -1009.0}, "score, cuda relaxed against cpu"),
 ])
 def test_a_wrong_answer_fails(machine, played, step):
     machine.play("latentd", played_latentd(**played))

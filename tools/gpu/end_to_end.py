@@ -21,6 +21,7 @@ TOKENS = 24
 FINE_CHUNKS = ["--max-num-seqs", "1", "--max-num-batched-tokens", "65"]
 USAGE = 2
 NO_CUDA = "this build has no CUDA"  # what a latentd without it says of --device cuda
+NO_LIBRARY = "needs cuBLASLt"  # and of relaxed on a machine without it
 LACKS = {"lacks": "latentd --device cuda"}
 
 
@@ -43,6 +44,8 @@ class Latentd:
         ended = run_program([self.path, *arguments], self.limit)
         self.limit -= time.monotonic() - began
         if ended.status != 0:
+            if NO_LIBRARY in ended.err:
+                raise Run(Outcome(MISSING, ended.why(), data={"lacks": "cuBLASLt"}))
             lacks = "cuda" in arguments and (ended.status == USAGE or NO_CUDA in ended.err)
             raise Run(Outcome(MISSING, f"this latentd has no --device cuda: {ended.why()}", data=LACKS) if lacks else
                       Outcome(FAILED, ended.why(), data={"output": ended.tail()}))
@@ -68,8 +71,8 @@ def compare_texts(latentd):
     return Outcome(PASSED, f"{len(PROMPTS)} greedy texts of {TOKENS} tokens are the CPU's")
 
 
-def compare_scores(latentd, file):
-    ours, cpu = latentd.score("cuda", file), latentd.score("cpu", file)
+def compare_scores(latentd, file, *setting):
+    ours, cpu = latentd.score("cuda", file, *setting), latentd.score("cpu", file)
     if ours["scored"] != cpu["scored"]:
         return Outcome(FAILED, f"cuda scored {ours['scored']} tokens, the CPU {cpu['scored']}")
     apart = abs(ours["log-likelihood"] - cpu["log-likelihood"]) / cpu["scored"]
@@ -108,4 +111,5 @@ def steps(programs, device):
 
     return [step("generate, cuda against cpu", compare_texts, False),
             step("score, cuda against cpu", compare_scores, True),
-            step("score --hash, equal bits", compare_bits, True)]
+            step("score --hash, equal bits", compare_bits, True),
+            step("score, cuda relaxed against cpu", lambda *of: compare_scores(*of, "--determinism", "relaxed"), True)]
