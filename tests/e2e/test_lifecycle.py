@@ -86,8 +86,7 @@ def test_a_key_that_comes_twice_is_refused(tmp_path):
 
 
 def test_commands_take_what_acts_on_them(tmp_path):
-    for flag in ("--cache-tokens", "--cache-memory", "--max-model-len", "--step-ms",
-                 "--max-num-seqs", "--determinism"):
+    for flag in ("--cache-tokens", "--cache-memory", "--max-model-len", "--step-ms", "--max-num-seqs"):
         assert run("bench", flag, "100").returncode == 2
         assert flag not in run("bench", "--help").stdout
     unrelated = {"LATENTD_MAX_QUEUE": "many", "LATENTD_CACHE_MEMORY": "1G", "LATENTD_CACHE_TOKENS": "1"}
