@@ -113,10 +113,10 @@ void AddScore(CLI::App* app, ScoreCommand* command) {
 
 void AddBench(CLI::App* app, BenchCommand* command) {
   const auto list = [app](const char* flag, std::vector<int64_t>* values, const char* help,
-                          int64_t least) {
+                          int64_t least, int64_t most = int64_t{1} << 24) {
     app->add_option(flag, *values, help)
         ->delimiter(',')
-        ->check(CLI::Range(least, int64_t{1} << 24))
+        ->check(CLI::Range(least, most))
         ->group("Work")
         ->type_name("N[,N...]");
   };
@@ -124,7 +124,7 @@ void AddBench(CLI::App* app, BenchCommand* command) {
   list("--prefill", &command->prefills, "new tokens of a prompt [512]", 1);
   list("--batch", &command->batches, "sequences of a decode step [1]", 1);
   list("--thread-counts", &command->thread_counts,
-       "compute threads of the CPU, in turn [--threads]", 1);
+       "compute threads of the CPU, in turn [--threads]", 1, 1024);
   AddParsed(
       app, "--width", ParseWidth, [=](v1::Width parsed) { command->widths.push_back(parsed); },
       "ranks of an elastic model; can be repeated [full]")

@@ -79,6 +79,7 @@ def test_decode_at_256k(tmp_path):
     (["--width", "wide"], 2, "--width"),
     (["--random-weights", "/no/such.json"], 1, "/no/such.json"),
     (["--depth", "1000", "--prefill", "100"], 1, "1100 tokens, beyond the model's 1024"),
+    (["--thread-counts", "1,1025"], 2, "--thread-counts"),
     (["--batch", "0"], 2, "--batch"),
     (["--depth", "-1"], 2, "--depth"),
     (["--repeat", "0"], 2, "--repeat"),
