@@ -130,24 +130,20 @@ struct Operands {
 
   // The product as the operators name it; x is the one that was rounded.
   MatrixProduct Product(const bf16* weights, float* y) const {
-    const WeightView view{weights, DType::kBF16, w_rows, w_cols, w_ld};
-    const MatrixView<const float> rows{nullptr, s.tokens, s.k, s.k};
-    if (s.transposed) {
-      return LinearTransposedArgs{.x = rows,
-                                  .w = view,
-                                  .y = {y, s.tokens, s.n, y_ld},
-                                  .batch = s.batch,
-                                  .y_batch_stride = y_stride,
-                                  .w_batch_stride = w_stride,
-                                  .w_batch_share = s.share};
-    }
-    return LinearArgs{.x = rows,
-                      .w = view,
-                      .y = {y, s.tokens, s.n, y_ld},
-                      .batch = s.batch,
-                      .y_batch_stride = y_stride,
-                      .w_batch_stride = w_stride,
-                      .w_batch_share = s.share};
+    if (s.transposed) return ArgsOf<LinearTransposedArgs>(weights, y);
+    return ArgsOf<LinearArgs>(weights, y);
+  }
+  template <typename Args>
+  Args ArgsOf(const bf16* weights, float* y) const {
+    Args args;
+    args.x = {nullptr, s.tokens, s.k, s.k};
+    args.w = {weights, DType::kBF16, w_rows, w_cols, w_ld};
+    args.y = {y, s.tokens, s.n, y_ld};
+    args.batch = s.batch;
+    args.y_batch_stride = y_stride;
+    args.w_batch_stride = w_stride;
+    args.w_batch_share = s.share;
+    return args;
   }
 
   // {Σ x·w, Σ |x·w|}
