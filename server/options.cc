@@ -302,6 +302,9 @@ WeightCopies CopiesOf(const Options& options) {
 CacheFormat CacheFormatOf(const Options& options) {
   return options.cache_format == "int8" ? CacheFormat::kInt8 : CacheFormat::kBf16;
 }
+Determinism DeterminismOf(const Options& options) {
+  return options.determinism == "relaxed" ? Determinism::kRelaxed : Determinism::kStrict;
+}
 
 const std::vector<OptionSpec>& OptionTable() {
   static const std::vector<OptionSpec> table = MakeTable();

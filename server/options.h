@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "engine/model/transformer.h"
 #include "engine/model/weights.h"
 #include "kernels/core/cache_format.h"
 #include "kernels/core/context.h"
@@ -61,6 +62,7 @@ int NumThreads(const Options& options);
 CpuPath PathOf(const Options& options);
 WeightCopies CopiesOf(const Options& options);
 CacheFormat CacheFormatOf(const Options& options);
+Determinism DeterminismOf(const Options& options);
 
 // Which commands offer an option: those on which it acts.
 enum OptionScope : unsigned {

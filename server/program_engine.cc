@@ -43,7 +43,7 @@ StepSize StepSizeOf(const Options& options, int64_t max_context) {
   return {.max_tokens = options.max_num_batched_tokens,
           .max_sequences = options.max_num_seqs,
           .max_context = max_context,
-          .relaxed = options.determinism == "relaxed"};
+          .relaxed = DeterminismOf(options) == Determinism::kRelaxed};
 }
 
 // What the cache takes when nobody says: a share of what is free, since the host has other uses for
@@ -67,8 +67,7 @@ absl::Status MakeExecutor(const Options& options, Program* program) {
   }
   auto executor = std::make_unique<ModelExecutor>(
       program->model->config, program->model->weights, program->context, program->pool->layout(),
-      program->pool->base(), options.max_num_batched_tokens,
-      options.determinism == "relaxed" ? Determinism::kRelaxed : Determinism::kStrict);
+      program->pool->base(), options.max_num_batched_tokens, DeterminismOf(options));
   program->layers_done = [running = executor.get()] { return running->layers_done(); };
   program->executor = std::move(executor);
   return absl::OkStatus();

@@ -199,7 +199,7 @@ absl::Status RunBench(const Model& model, const std::string& model_name, const O
   const StepSize step = {.max_tokens = std::max(step_tokens, need->sequences),
                          .max_sequences = need->sequences,
                          .max_context = need->tokens,
-                         .relaxed = options.determinism == "relaxed"};
+                         .relaxed = DeterminismOf(options) == Determinism::kRelaxed};
   auto pool = MakePool(
       shape, need->blocks, *widths,
       device != nullptr ? device->FreeForCache(shape.classes[0], step) : AvailableMemoryBytes(),

@@ -9,10 +9,6 @@
 namespace latentd {
 namespace {
 
-Determinism DeterminismOf(const Options& options) {
-  return options.determinism == "relaxed" ? Determinism::kRelaxed : Determinism::kStrict;
-}
-
 class CpuMachine : public BenchMachine {
  public:
   CpuMachine(const Model& model, const Options& options, int threads, BlockPool* pool)
