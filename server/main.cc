@@ -5,6 +5,7 @@
 
 #include <cstdio>
 
+#include "absl/strings/str_cat.h"
 #include "engine/model/loader.h"
 #include "kernels/core/memory.h"
 #include "server/cli/command_line.h"
@@ -44,8 +45,11 @@ absl::StatusOr<std::unique_ptr<const Model>> BenchModel(const std::string& dir,
   if (!random_config.empty()) {
     const auto text = ReadWholeFile("file", random_config, kMaxConfigBytes);
     if (!text.ok()) return text.status();
-    return MakeRandomModel(*text, /*seed=*/1, static_cast<uint64_t>(AvailableMemoryBytes()),
-                           CopiesOf(options), NumThreads(options));
+    auto model = MakeRandomModel(*text, /*seed=*/1, static_cast<uint64_t>(AvailableMemoryBytes()),
+                                 CopiesOf(options), NumThreads(options));
+    if (model.ok()) return model;
+    return absl::Status(model.status().code(),
+                        absl::StrCat(random_config, ": ", model.status().message()));
   }
   LoadProgressBar bar("loading", STDERR_FILENO);
   return LoadModel(dir, {.progress = [&](uint64_t done, uint64_t total) { bar.Show(done, total); },

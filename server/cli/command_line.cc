@@ -114,11 +114,12 @@ void AddScore(CLI::App* app, ScoreCommand* command) {
 void AddBench(CLI::App* app, BenchCommand* command) {
   const auto list = [app](const char* flag, std::vector<int64_t>* values, const char* help,
                           int64_t least, int64_t most = int64_t{1} << 24) {
-    app->add_option(flag, *values, help)
-        ->delimiter(',')
-        ->check(CLI::Range(least, most))
+    AddParsed(
+        app, flag, [=](std::string_view text) { return ParseCounts(text, least, most); },
+        [=](std::vector<int64_t> parsed) { *values = std::move(parsed); }, help)
         ->group("Work")
-        ->type_name("N[,N...]");
+        ->type_name("N[,N...]")
+        ->take_last();
   };
   list("--depth", &command->depths, "cached tokens before the work [0]", 0);
   list("--prefill", &command->prefills, "new tokens of a prompt [512]", 1);
@@ -133,6 +134,7 @@ void AddBench(CLI::App* app, BenchCommand* command) {
       ->take_all();
   app->add_option("--repeat", command->repeat, "rounds over all works [5]")
       ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 20))
+      ->take_last()
       ->group("Work");
   app->add_flag("--synthetic-cache", command->synthetic_cache,
                 "fill the cache with random latents instead of computing them")
@@ -262,6 +264,10 @@ std::optional<CommandLine> ParseCommandLine(int argc, char** argv, int* exit_sta
   }
   if (line.options.device != "cpu" && !bench.thread_counts.empty()) {
     Fail("--thread-counts needs --device cpu: a device computes without threads of the host.");
+    return std::nullopt;
+  }
+  if (!bench.random_weights.empty() && !line.options.model.empty()) {
+    Fail("--random-weights is a model of its own: leave --model out.");
     return std::nullopt;
   }
   *exit_status = 0;

@@ -16,14 +16,17 @@ absl::Status BadRange(std::string_view text, std::string_view why) {
   return absl::InvalidArgumentError(Cat("'", text, "' ", why));
 }
 
-std::optional<uint32_t> ParseRank(std::string_view text) {
-  uint32_t rank = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), rank);
-  if (error != std::errc() || end != text.data() + text.size() || rank == 0 ||
-      rank > static_cast<uint32_t>(std::numeric_limits<int32_t>::max())) {
+std::optional<int64_t> ParseNumber(std::string_view text, int64_t least, int64_t most) {
+  int64_t number = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (error != std::errc() || end != text.data() + text.size() || number < least || number > most) {
     return std::nullopt;
   }
-  return rank;
+  return number;
+}
+
+std::optional<uint32_t> ParseRank(std::string_view text) {
+  return ParseNumber(text, 1, std::numeric_limits<int32_t>::max());
 }
 
 std::vector<std::string_view> Split(std::string_view text, char separator) {
@@ -80,6 +83,20 @@ absl::StatusOr<v1::Width> ParseWidth(std::string_view text) {
   width.set_q(*q);
   width.set_kv(*kv);
   return width;
+}
+
+absl::StatusOr<std::vector<int64_t>> ParseCounts(std::string_view text, int64_t least,
+                                                 int64_t most) {
+  std::vector<int64_t> counts;
+  for (const std::string_view part : Split(text, ',')) {
+    const std::optional<int64_t> count = ParseNumber(part, least, most);
+    if (!count) {
+      return absl::InvalidArgumentError(
+          Cat("needs numbers from ", least, " to ", most, ", joined by commas, not '", text, "'"));
+    }
+    counts.push_back(*count);
+  }
+  return counts;
 }
 
 }  // namespace latentd

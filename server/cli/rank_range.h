@@ -1,4 +1,4 @@
-// Ranks as the command line names them.
+// Ranks and lists of numbers as the command line names them.
 #pragma once
 
 #include <cstdint>
@@ -18,5 +18,9 @@ absl::StatusOr<std::vector<uint32_t>> ParseRanks(std::string_view text);
 // "512,256": query rank, 0 for models that project queries directly, and latent rank. Whether a
 // model has them is not asked here. INVALID_ARGUMENT: "needs Q,KV, two ranks, not '512'".
 absl::StatusOr<v1::Width> ParseWidth(std::string_view text);
+
+// "0,512": the numbers in their order. INVALID_ARGUMENT when one is none, or not in least…most.
+absl::StatusOr<std::vector<int64_t>> ParseCounts(std::string_view text, int64_t least,
+                                                 int64_t most);
 
 }  // namespace latentd

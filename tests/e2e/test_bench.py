@@ -82,6 +82,9 @@ def test_decode_at_256k(tmp_path):
     (["--thread-counts", "1,1025"], 2, "--thread-counts"),
     (["--batch", "0"], 2, "--batch"),
     (["--depth", "-1"], 2, "--depth"),
+    (["--depth", "0,,1"], 2, "--depth: needs numbers from 0 to 16777216, joined by commas, not '0,,1'"),
+    (["--random-weights", DEMO / "config.json", "--model", DEMO], 2, "leave --model out"),
+    (["--random-weights", DEMO / "tokenizer.json"], 1, "tokenizer.json: "),
     (["--repeat", "0"], 2, "--repeat"),
     (["--model", "/no/such/folder"], 1, "/no/such/folder"),
 ])
