@@ -54,8 +54,11 @@ class Row:
 
 def build(revision):
     """The program of a revision, built in a worktree of its own."""
-    sha = subprocess.run(["git", "rev-parse", "--verify", revision + "^{commit}"], cwd=ROOT, check=True, text=True,
-                         capture_output=True).stdout.strip()
+    found = subprocess.run(["git", "rev-parse", "--verify", "--quiet", revision + "^{commit}"], cwd=ROOT, check=False,
+                           text=True, capture_output=True)
+    if found.returncode != 0:
+        sys.exit(f"{revision} names no revision")
+    sha = found.stdout.strip()
     tree = ROOT / ".cache/regress" / sha[:12]
     if not tree.exists():
         subprocess.run(["git", "worktree", "add", "--detach", tree, sha], cwd=ROOT, check=True)
