@@ -21,7 +21,7 @@ LOSS = re.compile(r".*(?:Potential Performance Loss|setmaxnreg ignored).*")
 
 
 def short_name(symbol):
-    """MlaDecodeKernel<8> of its mangled symbol, without namespaces and spaces."""
+    """MlaDecodeKernel<8,2> of its mangled symbol, without namespaces and spaces."""
     plain = subprocess.run(["c++filt", symbol], capture_output=True, text=True, check=True).stdout
     name = re.search(r"(\w+(?:<[^()]*>)?)\(", plain).group(1)
     return re.sub(r"latentd::(cuda::)?|\s", "", name)

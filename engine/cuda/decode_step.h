@@ -1,5 +1,6 @@
 // Steps that generate, one token of each sequence, in few shapes: what a shape says is all that
 // differs in what their kernels are given by value, so that one graph serves every step of it.
+// (Whether the attention runs in clusters is the same for all steps of a model: PairsTiles.)
 #pragma once
 
 #include <cstdint>

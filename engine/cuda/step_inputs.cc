@@ -23,14 +23,14 @@ int64_t RowLatent(int64_t rank) { return CeilDiv(rank, cuda::kTileRows) * cuda::
 }  // namespace
 
 // A token makes ⌈H / 64⌉ tiles of rows at most, a tile one item for each unit of tokens, and every
-// launch has a token. A decode step, of one token for each sequence, is padded to twice the items
-// or to one for each processor.
+// launch has a token. Pairs of tiles make an eighth more items (PairsTiles). A decode step, of one
+// token for each sequence, is padded to twice the items or to one for each processor.
 int64_t StepSender::DeviceBytes(const ModelConfig& config, const StepLimits& limits,
                                 int num_processors) {
   const int64_t tiles_of_token = CeilDiv(config.num_heads, cuda::kTileRows);
   const int64_t tiles = limits.max_rows * tiles_of_token;
   const int64_t items = std::max(limits.max_rows, 2 * limits.max_sequences) * tiles_of_token *
-                            CeilDiv(limits.max_context, kUnitTokens) +
+                            CeilDiv(limits.max_context, kUnitTokens) * 9 / 8 +
                         num_processors;
   const int64_t blocks = limits.max_sequences * CeilDiv(limits.max_context, kBlockTokens);
   const auto bytes = [](int64_t count, size_t size) { return count * static_cast<int64_t>(size); };

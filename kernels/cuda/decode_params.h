@@ -52,6 +52,10 @@ inline void CheckDecodeArgs(const MlaDecodeArgs& args) {
   LATENTD_CHECK(Aligned16(args.q) && Aligned16(args.pool) && Aligned16(args.partials) &&
                 Aligned16(args.out));
   LATENTD_CHECK(args.pool_bytes / kGranuleBytes < int64_t{1} << 31);
+  const auto cluster = static_cast<size_t>(args.plan->cluster);
+  LATENTD_CHECK(cluster == 1 || cluster == kClusterCtas);
+  LATENTD_CHECK(args.plan->items.size() % cluster == 0 &&
+                args.plan->num_ctas % args.plan->cluster == 0);
 }
 
 inline DecodeParams DecodeParamsOf(const MlaDecodeArgs& args) {

@@ -10,11 +10,11 @@ namespace {
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
-void PlanSequence(const AttentionSequence& sequence, int32_t index, int num_heads,
-                  DecodePlan& plan) {
+int64_t RoundDown(int64_t a, int64_t b) { return a / b * b; }
+
+void PlanRowTiles(const AttentionSequence& sequence, int num_heads, DecodePlan& plan) {
   const int64_t num_rows = sequence.num_tokens * num_heads;
   const int64_t num_tiles = CeilDiv(num_rows, kTileRows);
-  const size_t first_tile = plan.row_tiles.size();
   for (int64_t tile = 0; tile < num_tiles; ++tile) {
     const int64_t first_row = tile * kTileRows;
     const auto rows = static_cast<int32_t>(std::min<int64_t>(kTileRows, num_rows - first_row));
@@ -26,21 +26,43 @@ void PlanSequence(const AttentionSequence& sequence, int32_t index, int num_head
     plan.num_slots += slots;
     plan.slot_rows = std::max(plan.slot_rows, rows);
   }
+}
+
+// One span of the tokens, for neighbouring row tiles of a sequence that a cluster takes, and for
+// items without rows where it has more blocks. The last tile sees most.
+void PlanCluster(const AttentionSequence& sequence, int32_t index, int num_heads,
+                 std::span<const DecodeRowTile> tiles, int32_t first_row, int32_t span,
+                 DecodePlan& plan) {
+  const auto first_position = static_cast<int32_t>(sequence.first_position);
+  const auto first_token = static_cast<int32_t>(span * plan.span_tokens);
+  const auto last = static_cast<int32_t>(tiles.size()) - 1;
+  const int64_t visible = VisibleTokens(
+      first_position, first_row + last * kTileRows + tiles.back().num_rows - 1, num_heads);
+  const auto end = static_cast<int32_t>(std::min(first_token + plan.span_tokens, visible));
+  for (int32_t block = 0; block < plan.cluster; ++block) {
+    const int32_t i = std::min(block, last);
+    const DecodeRowTile& tile = tiles[static_cast<size_t>(i)];
+    const bool has_rows = i == block && span < tile.num_slots;
+    plan.items.push_back({index, tile.q_row, has_rows ? tile.num_rows : 0,
+                          first_row + i * kTileRows, first_position, first_token, end,
+                          has_rows ? tile.first_slot + span : 0});
+  }
+}
+
+void PlanSequence(const AttentionSequence& sequence, int32_t index, int num_heads,
+                  DecodePlan& plan) {
+  const size_t before = plan.row_tiles.size();
+  PlanRowTiles(sequence, num_heads, plan);
+  const auto tiles = std::span<const DecodeRowTile>(plan.row_tiles).subspan(before);
+  const auto cluster = static_cast<size_t>(plan.cluster);
   // Spans outside, row tiles inside: tiles that read the same tokens run side by side and share L2.
-  const int64_t most_spans = num_tiles == 0 ? 0 : plan.row_tiles.back().num_slots;
-  for (int64_t span = 0; span < most_spans; ++span) {
-    for (int64_t tile = 0; tile < num_tiles; ++tile) {
-      const DecodeRowTile& rows = plan.row_tiles[first_tile + static_cast<size_t>(tile)];
-      if (span >= rows.num_slots) continue;
-      const auto first_row = static_cast<int32_t>(tile * kTileRows);
-      const auto first_position = static_cast<int32_t>(sequence.first_position);
-      const int64_t visible =
-          VisibleTokens(first_position, first_row + rows.num_rows - 1, num_heads);
-      const int64_t end = std::min((span + 1) * plan.span_tokens, visible);
-      plan.items.push_back({index, rows.q_row, rows.num_rows, first_row, first_position,
-                            static_cast<int32_t>(span * plan.span_tokens),
-                            static_cast<int32_t>(end),
-                            rows.first_slot + static_cast<int32_t>(span)});
+  const int32_t most_spans = tiles.empty() ? 0 : tiles.back().num_slots;
+  for (int32_t span = 0; span < most_spans; ++span) {
+    for (size_t first = 0; first < tiles.size(); first += cluster) {
+      const auto taken = tiles.subspan(first, std::min(cluster, tiles.size() - first));
+      if (span >= taken.back().num_slots) continue;
+      PlanCluster(sequence, index, num_heads, taken, static_cast<int32_t>(first) * kTileRows, span,
+                  plan);
     }
   }
 }
@@ -57,17 +79,20 @@ int64_t MakespanIn(std::span<const DecodeItem> items, int64_t num_ctas,
 }
 
 void PlanIn(std::span<const AttentionSequence> sequences, int num_heads, int num_processors,
-            int64_t span_tokens, DecodePlan& plan) {
-  LATENTD_CHECK(num_heads >= 1 && num_processors >= 1);
+            int64_t span_tokens, int32_t cluster, DecodePlan& plan) {
+  LATENTD_CHECK(num_heads >= 1 && num_processors >= cluster);
+  LATENTD_CHECK(cluster == 1 || cluster == kClusterCtas);
   LATENTD_CHECK(span_tokens == kUnitTokens || span_tokens == kGroupTokens);
   plan.span_tokens = span_tokens;
+  plan.cluster = cluster;
   plan.items.clear();
   plan.row_tiles.clear();
   plan.num_slots = plan.slot_rows = 0;
   for (size_t i = 0; i < sequences.size(); ++i) {
     PlanSequence(sequences[i], static_cast<int32_t>(i), num_heads, plan);
   }
-  plan.num_ctas = ChooseNumCtas(static_cast<int64_t>(plan.items.size()), num_processors);
+  plan.num_ctas = ChooseNumCtas(static_cast<int64_t>(plan.items.size()),
+                                static_cast<int>(RoundDown(num_processors, cluster)));
 }
 
 }  // namespace
@@ -81,10 +106,21 @@ int32_t ChooseNumCtas(int64_t num_items, int num_processors) {
   return static_cast<int32_t>(std::min<int64_t>(num_items, num_processors));
 }
 
+bool PairsTiles(std::span<const AttentionSequence> sequences, int num_heads, int num_processors) {
+  int64_t items = 0, paired = 0;  // by units, as if all rows of a sequence saw as much as its last
+  for (const AttentionSequence& s : sequences) {
+    const int64_t units = CeilDiv(s.first_position + s.num_tokens, kUnitTokens);
+    const int64_t tiles = CeilDiv(s.num_tokens * num_heads, kTileRows);
+    items += tiles * units;
+    paired += CeilDiv(tiles, kClusterCtas) * kClusterCtas * units;
+  }
+  return 8 * paired * num_processors < 9 * items * RoundDown(num_processors, kClusterCtas);
+}
+
 DecodePlan PlanDecodeWith(std::span<const AttentionSequence> sequences, int num_heads,
-                          int num_processors, int64_t span_tokens) {
+                          int num_processors, int64_t span_tokens, int32_t cluster) {
   DecodePlan plan;
-  PlanIn(sequences, num_heads, num_processors, span_tokens, plan);
+  PlanIn(sequences, num_heads, num_processors, span_tokens, cluster, plan);
   return plan;
 }
 
@@ -95,8 +131,9 @@ DecodePlan PlanDecode(std::span<const AttentionSequence> sequences, int num_head
 
 DecodePlan& DecodePlanner::Plan(std::span<const AttentionSequence> sequences, int num_heads,
                                 int num_processors) {
-  PlanIn(sequences, num_heads, num_processors, kUnitTokens, units_);
-  PlanIn(sequences, num_heads, num_processors, kGroupTokens, groups_);
+  const int32_t cluster = PairsTiles(sequences, num_heads, num_processors) ? kClusterCtas : 1;
+  PlanIn(sequences, num_heads, num_processors, kUnitTokens, cluster, units_);
+  PlanIn(sequences, num_heads, num_processors, kGroupTokens, cluster, groups_);
   const bool by_units = MakespanIn(units_.items, units_.num_ctas, load_) <
                         MakespanIn(groups_.items, groups_.num_ctas, load_);
   return by_units ? units_ : groups_;
@@ -115,10 +152,10 @@ void PadPlan(int64_t num_tokens, int64_t padded_tokens, int num_heads, int num_p
       plan->row_tiles.push_back(tile);
     }
   }
-  auto num_items = static_cast<size_t>(num_processors);
+  plan->num_ctas = static_cast<int32_t>(RoundDown(num_processors, plan->cluster));
+  auto num_items = static_cast<size_t>(plan->num_ctas);
   while (num_items < plan->items.size()) num_items *= 2;
   plan->items.resize(num_items);
-  plan->num_ctas = num_processors;
 }
 
 }  // namespace latentd::cuda

@@ -7,6 +7,11 @@
 //   weights_empty   warps of both             → the next tile's P may be written
 //   full(stage)     TMA's bytes               → both warpgroups read the tile
 //   empty(stage)    warps of both             → the stage may be filled again
+//
+// In a cluster each block copies some chunks of every tile into the ring of all its blocks: bytes
+// of all of them make a stage full, and a stage is empty when the warps of all blocks say so, to
+// each block. So bytes may come before a block expects them, but never before the use before is
+// over. A cluster's blocks begin and end together.
 #pragma once
 
 #include <cstdint>
@@ -27,11 +32,11 @@ LATENTD_HD constexpr int StageEmpty(int stage) { return 5 + 2 * stage; }
 LATENTD_HD constexpr int NumBarriers(int num_stages) { return 4 + 2 * num_stages; }
 
 // Arrivals that end a phase. The producer's one brings the bytes that must have come too.
-LATENTD_HD constexpr uint32_t NumArrivals(int barrier) {
+LATENTD_HD constexpr uint32_t NumArrivals(int barrier, int cluster) {
   if (barrier == kWeightsFull) return kThreadsOfGroup;
   if (barrier == kQueriesEmpty) return kWarpsOfGroup;
   if (barrier == kWeightsEmpty) return 2 * kWarpsOfGroup;
-  return barrier % 2 == 0 ? 1 : 2 * kWarpsOfGroup;
+  return barrier % 2 == 0 ? 1 : static_cast<uint32_t>(2 * kWarpsOfGroup * cluster);
 }
 
 // The n-th use of something: readers wait until it is full, writers until the use before is over;
@@ -47,6 +52,12 @@ struct RingPlace {
 LATENTD_HD constexpr RingPlace PlaceInRing(uint32_t n, int num_stages) {
   const auto stages = static_cast<uint32_t>(num_stages);
   return {static_cast<int>(n % stages), n / stages};
+}
+
+// Of the n-th tile a block copies this chunk and every cluster-th after it, for all blocks of its
+// cluster. Of an odd number of chunks they take the larger half in turn.
+LATENTD_HD constexpr int FirstChunkCopied(uint32_t rank, uint32_t n, int cluster) {
+  return static_cast<int>((rank + n) % static_cast<uint32_t>(cluster));
 }
 
 }  // namespace latentd::cuda

@@ -1,6 +1,7 @@
 // The barriers of a decode thread block, and the warp that fills its ring.
 #pragma once
 
+#include "kernels/cuda/cluster.cuh"
 #include "kernels/cuda/decode_layout.h"
 #include "kernels/cuda/decode_params.h"
 #include "kernels/cuda/decode_protocol.h"
@@ -14,8 +15,10 @@ struct Barriers {
   __device__ uint32_t operator[](int barrier) const { return base + 8 * barrier; }
 };
 
-__device__ inline void InitBarriers(const Barriers& barriers, int num_stages) {
-  for (int i = 0; i < NumBarriers(num_stages); ++i) BarrierInit(barriers[i], NumArrivals(i));
+__device__ inline void InitBarriers(const Barriers& barriers, int num_stages, int cluster) {
+  for (int i = 0; i < NumBarriers(num_stages); ++i) {
+    BarrierInit(barriers[i], NumArrivals(i, cluster));
+  }
   BarrierInitFence();
 }
 
@@ -25,11 +28,49 @@ __device__ inline void WarpArrive(uint32_t barrier) {
   if (threadIdx.x % 32 == 0) BarrierArrive(barrier);
 }
 
+// A stage is read by this warp: every block of the cluster is told, by a lane each.
+template <int kCluster>
+__device__ void ReleaseStage(uint32_t barrier) {
+  if constexpr (kCluster == 1) {
+    WarpArrive(barrier);
+  } else {
+    __syncwarp();
+    const int lane = static_cast<int>(threadIdx.x) % 32;
+    if (lane < kCluster) BarrierArriveInBlock(barrier, lane);
+  }
+}
+
 __device__ inline int NumTiles(const DecodeItem& item) {
   return (item.end_token - item.first_token + kTileRows - 1) / kTileRows;
 }
 
-template <int kLatentChunks>
+// One tile of tokens, or this block's share of it for the whole cluster.
+template <int kLatentChunks, int kCluster>
+__device__ void CopyTile(const CUtensorMap* latent_map, int chunks, int granule, uint32_t n,
+                         uint32_t shared, const Barriers& barriers) {
+  constexpr DecodeLayout kLayout(kLatentChunks);
+  const RingPlace place = PlaceInRing(n, kLayout.num_stages);
+  const uint32_t full = barriers[StageFull(place.stage)];
+  if constexpr (kCluster == 1) {
+    BarrierWait(barriers[StageEmpty(place.stage)], EmptyParity(place.use));
+  } else {
+    BarrierWaitOnCluster(barriers[StageEmpty(place.stage)], EmptyParity(place.use));
+  }
+  BarrierExpect(full, static_cast<uint32_t>(chunks * kChunkBytes));
+  const int first = FirstChunkCopied(blockIdx.x % kCluster, n, kCluster);
+#pragma unroll 1  // unrolled it needs more than the registers that LowerRegisters leaves
+  for (int chunk = first; chunk < chunks; chunk += kCluster) {
+    const uint32_t target = shared + kLayout.Stage(place.stage, chunk);
+    if constexpr (kCluster == 1) {
+      TmaLoad3d(target, latent_map, chunk * kChunkLanes, 0, granule, full);
+    } else {
+      constexpr uint16_t kAllBlocks = (1 << kCluster) - 1;
+      TmaMulticast3d(target, latent_map, chunk * kChunkLanes, 0, granule, full, kAllBlocks);
+    }
+  }
+}
+
+template <int kLatentChunks, int kCluster>
 __device__ void Produce(const CUtensorMap* q_map, const CUtensorMap* latent_map,
                         const DecodeParams& params, uint32_t shared, const Barriers& barriers) {
   constexpr DecodeLayout kLayout(kLatentChunks);
@@ -38,7 +79,7 @@ __device__ void Produce(const CUtensorMap* q_map, const CUtensorMap* latent_map,
   for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
        i += static_cast<int>(gridDim.x)) {
     const DecodeItem item = params.items[i];
-    if (item.num_rows == 0) break;
+    if (EndsWalk(item)) break;
     BarrierWait(barriers[kQueriesEmpty], EmptyParity(num_items++));
     BarrierExpect(barriers[kQueriesFull], static_cast<uint32_t>(chunks * kChunkBytes));
     for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -49,14 +90,8 @@ __device__ void Produce(const CUtensorMap* q_map, const CUtensorMap* latent_map,
         params.block_tables + item.sequence * params.block_table_ld + item.first_token / kTileRows;
     const int num_tiles = NumTiles(item);
     for (int tile = 0; tile < num_tiles; ++tile, ++n) {
-      const RingPlace place = PlaceInRing(n, kLayout.num_stages);
-      BarrierWait(barriers[StageEmpty(place.stage)], EmptyParity(place.use));
-      BarrierExpect(barriers[StageFull(place.stage)], static_cast<uint32_t>(chunks * kChunkBytes));
-      const int granule = static_cast<int>(table[tile]);
-      for (int chunk = 0; chunk < chunks; ++chunk) {
-        TmaLoad3d(shared + kLayout.Stage(place.stage, chunk), latent_map, chunk * kChunkLanes, 0,
-                  granule, barriers[StageFull(place.stage)]);
-      }
+      CopyTile<kLatentChunks, kCluster>(latent_map, chunks, static_cast<int>(table[tile]), n,
+                                        shared, barriers);
     }
   }
 }

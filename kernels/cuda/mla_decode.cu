@@ -7,12 +7,22 @@
 // rates: 790 TFLOP/s, 4.3 TB/s) and 295 (H100, its data sheet). So one tile of 64 rows (121 FLOP
 // per byte) is bound by memory: 0.27 ns a token on the H200, against 0.18 ns for the products.
 // Fewer rows take a tile's time on the matrix units all the same. 128 rows are two tiles that read
-// the same tokens, the second from L2, and are bound by the products: 0.35 ns.
+// the same tokens, and are bound by the products: 0.35 ns.
 // By clocks of one processor: the products of a 64 × 64 tile take 2176 (2048 multiply-adds a
 // clock), its bytes 4070 at 1.8 GHz, its exponentials 256. The softmax stands between S and P·C of
 // one tile, and only what warpgroup 1 has left of the tile before runs beside it: some 700 clocks
 // with empty matrix units (estimated). Below the bytes that costs nothing; with 128 rows it leaves
 // about three quarters of the matrix rate, and more needs two tiles in turn.
+//
+// Row tiles that read the same tokens, each by itself, take 73,728 bytes a tile of tokens out of L2
+// in those 2900 clocks: 25 bytes a clock for each processor, 6 TB/s in all, of which half came from
+// memory. L2 gives 30 to 40 at the very best (estimated), and less across the chip. So two row
+// tiles are a cluster (kCluster = 2): each thread block copies every other chunk of a tile of
+// tokens into the rings of both, and L2 gives 12.7 bytes a clock, 3 TB/s, each byte as it comes
+// from memory. No shared memory goes into it, but a stage is filled again only when both blocks
+// have read it: with two stages (r_w = 512) the faster block waits for the other. What stands
+// between S and P·C stays: this alone cannot pass three quarters of the matrix rate, and what it
+// gains is what L2 held up, estimated at an eighth at most.
 //
 // A thread block works on 64 rows and one span of tokens (decode_plan.h):
 //   warpgroup 0     S = Q·Cᵀ, softmax, P to shared memory, its half of O += P·C
@@ -41,7 +51,7 @@ __device__ float* SlotOf(const DecodeParams& params, const DecodeItem& item, int
   return params.partials + static_cast<int64_t>(item.slot) * params.slot_rows * row_floats;
 }
 
-template <int kLatentChunks>
+template <int kLatentChunks, int kCluster>
 __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, float* largest_of_row,
                                 const Barriers& barriers) {
   constexpr DecodeLayout kLayout(kLatentChunks);
@@ -55,7 +65,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
   for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
        i += static_cast<int>(gridDim.x)) {
     const DecodeItem item = params.items[i];
-    if (item.num_rows == 0) break;
+    if (EndsWalk(item)) break;
     const ThreadRows rows(item, thread);
     float* slot = SlotOf(params, item, kRowFloats);
     RowSums sums;
@@ -96,7 +106,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
           MultiplyValues<kColumns>(weights_tile, stage, output.sums);
         }
         WarpArrive(barriers[kWeightsEmpty]);
-        WarpArrive(barriers[StageEmpty(place.stage)]);
+        ReleaseStage<kCluster>(barriers[StageEmpty(place.stage)]);
       }
       FoldWeights weights[2];
       sums.template EndUnit<true>(weights);
@@ -112,7 +122,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
   }
 }
 
-template <int kLatentChunks>
+template <int kLatentChunks, int kCluster>
 __device__ void Consume(const DecodeParams& params, uint32_t shared, const float* largest_of_row,
                         const Barriers& barriers) {
   constexpr DecodeLayout kLayout(kLatentChunks);
@@ -124,7 +134,7 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
   for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
        i += static_cast<int>(gridDim.x)) {
     const DecodeItem item = params.items[i];
-    if (item.num_rows == 0) break;
+    if (EndsWalk(item)) break;
     const ThreadRows rows(item, thread);
     float* slot = SlotOf(params, item, kRowFloats) + kLayout.FirstChunk(1) * kChunkLanes;
     RowSums sums;
@@ -148,7 +158,7 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
                                  shared + kLayout.Stage(place.stage, kLayout.FirstChunk(1)),
                                  output.sums);
         WarpArrive(barriers[kWeightsEmpty]);
-        WarpArrive(barriers[StageEmpty(place.stage)]);
+        ReleaseStage<kCluster>(barriers[StageEmpty(place.stage)]);
       }
       FoldWeights weights[2];
       sums.template EndUnit<false>(weights);
@@ -157,7 +167,7 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
   }
 }
 
-template <int kLatentChunks>
+template <int kLatentChunks, int kCluster>
 __global__ void __launch_bounds__(kDecodeThreads, 1)
     MlaDecodeKernel(const __grid_constant__ CUtensorMap q_map,
                     const __grid_constant__ CUtensorMap latent_map,
@@ -171,42 +181,64 @@ __global__ void __launch_bounds__(kDecodeThreads, 1)
   auto* largest_of_row = reinterpret_cast<float*>(memory + kLayout.Largest());
   if (threadIdx.x == 0) {
     if (shared % 1024 != 0) __trap();  // the swizzle's pattern is one of addresses
-    InitBarriers(barriers, kLayout.num_stages);
+    InitBarriers(barriers, kLayout.num_stages, kCluster);
   }
-  __syncthreads();
+  if constexpr (kCluster == 1) {
+    __syncthreads();
+  } else {
+    ClusterSync();
+  }
 
   const int warp = static_cast<int>(threadIdx.x) / 32;
   if (warp >= 2 * kWarpsOfGroup) {
     LowerRegisters();
     if (threadIdx.x == 2 * kThreadsOfGroup)
-      Produce<kLatentChunks>(&q_map, &latent_map, params, shared, barriers);
+      Produce<kLatentChunks, kCluster>(&q_map, &latent_map, params, shared, barriers);
   } else if (warp < kWarpsOfGroup) {
     RaiseRegisters();
-    ConsumeAndScore<kLatentChunks>(params, shared, largest_of_row, barriers);
+    ConsumeAndScore<kLatentChunks, kCluster>(params, shared, largest_of_row, barriers);
   } else {
     RaiseRegisters();
-    Consume<kLatentChunks>(params, shared, largest_of_row, barriers);
+    Consume<kLatentChunks, kCluster>(params, shared, largest_of_row, barriers);
+  }
+  if constexpr (kCluster > 1) {
+    __syncwarp();
+    ClusterSync();  // the other block still arrives at this one's barriers
   }
 }
 
-template <int kLatentChunks>
+template <int kLatentChunks, int kCluster>
 void Launch(cudaStream_t stream, int num_ctas, const CUtensorMap& q_map,
             const CUtensorMap& latent_map, const DecodeParams& params) {
   constexpr int kBytes = DecodeLayout(kLatentChunks).Bytes();
-  const auto kernel = &MlaDecodeKernel<kLatentChunks>;
+  const auto kernel = &MlaDecodeKernel<kLatentChunks, kCluster>;
   LATENTD_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
-  kernel<<<num_ctas, kDecodeThreads, kBytes, stream>>>(q_map, latent_map, params);
-  LATENTD_CUDA_CHECK(cudaGetLastError());
+  cudaLaunchAttribute cluster = {};
+  cluster.id = cudaLaunchAttributeClusterDimension;
+  cluster.val.clusterDim = {kCluster, 1, 1};
+  cudaLaunchConfig_t config = {};
+  config.gridDim = dim3(static_cast<unsigned>(num_ctas));
+  config.blockDim = dim3(kDecodeThreads);
+  config.dynamicSmemBytes = kBytes;
+  config.stream = stream;
+  config.attrs = &cluster;
+  config.numAttrs = kCluster == 1 ? 0 : 1;
+  LATENTD_CUDA_CHECK(cudaLaunchKernelEx(&config, kernel, q_map, latent_map, params));
 }
+
+template <int kCluster>
+constexpr decltype(&Launch<1, 1>) kLaunch[] = {
+    Launch<1, kCluster>, Launch<2, kCluster>, Launch<3, kCluster>, Launch<4, kCluster>,
+    Launch<5, kCluster>, Launch<6, kCluster>, Launch<7, kCluster>, Launch<8, kCluster>};
 
 }  // namespace
 
-void LaunchMlaDecode(cudaStream_t stream, int latent_chunks, int num_ctas, const CUtensorMap& q_map,
-                     const CUtensorMap& latent_map, const DecodeParams& params) {
-  constexpr decltype(&Launch<1>) kLaunch[] = {Launch<1>, Launch<2>, Launch<3>, Launch<4>,
-                                              Launch<5>, Launch<6>, Launch<7>, Launch<8>};
-  kLaunch[latent_chunks - 1](stream, num_ctas, q_map, latent_map, params);
+void LaunchMlaDecode(cudaStream_t stream, int latent_chunks, const DecodePlan& plan,
+                     const CUtensorMap& q_map, const CUtensorMap& latent_map,
+                     const DecodeParams& params) {
+  const auto& launch = plan.cluster == 1 ? kLaunch<1> : kLaunch<kClusterCtas>;
+  launch[latent_chunks - 1](stream, plan.num_ctas, q_map, latent_map, params);
 }
 
 }  // namespace latentd::cuda

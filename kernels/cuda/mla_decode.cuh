@@ -8,9 +8,10 @@
 
 namespace latentd::cuda {
 
-// q_map: QueryBox, latent_map: LatentBox (decode_layout.h); latent_chunks = r_w / 64, 1…8; num_ctas
-// as planned. Aborts when the launch fails.
-void LaunchMlaDecode(cudaStream_t stream, int latent_chunks, int num_ctas, const CUtensorMap& q_map,
-                     const CUtensorMap& latent_map, const DecodeParams& params);
+// q_map: QueryBox, latent_map: LatentBox (decode_layout.h); latent_chunks = r_w / 64, 1…8; of the
+// plan its sizes. Aborts when the launch fails.
+void LaunchMlaDecode(cudaStream_t stream, int latent_chunks, const DecodePlan& plan,
+                     const CUtensorMap& q_map, const CUtensorMap& latent_map,
+                     const DecodeParams& params);
 
 }  // namespace latentd::cuda

@@ -16,7 +16,7 @@ void MlaDecode(CUstream_st* stream, const MlaDecodeArgs& args) {
   const CUtensorMap latent_map = EncodeTensorMap(
       args.pool + args.layer.rows,
       LatentBox(row_width, args.layer.row_bytes, NumBlockStarts(args.pool_bytes, args.layer)));
-  LaunchMlaDecode(stream, args.row_latent / kChunkLanes, args.plan->num_ctas, q_map, latent_map,
+  LaunchMlaDecode(stream, args.row_latent / kChunkLanes, *args.plan, q_map, latent_map,
                   DecodeParamsOf(args));
   LaunchMlaCombine(stream, static_cast<int>(args.plan->row_tiles.size()), CombineParamsOf(args));
 }

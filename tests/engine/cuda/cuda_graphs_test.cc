@@ -143,17 +143,30 @@ TEST_CASE("decode steps have the same bits as graphs, whoever comes and goes") {
   }
 }
 
-TEST_CASE("graphs serve heads of two tiles") {
+// On four processors the tiles are read in pairs: in chunks of a prompt too, which no graph runs.
+TEST_CASE("graphs serve heads of two tiles, whose bits are the same in pairs and on their own") {
   ModelConfig config = Geometry();
   config.num_heads = 66;
   config.num_kv_groups = 3;
   config.qk_nope_head_dim = config.v_head_dim = 4;
   const RandomModel model = MakeRandomModel(config, 4);
-  Pair pair(model);
-  const std::vector<size_t> all = {pair.Add(3, 20), pair.Add(70, 90), pair.Add(0, 20),
-                                   pair.Add(9, 20), pair.Add(200, 210)};
-  for (int step = 0; step < 3; ++step) pair.Decode(all);
-  CHECK(pair.Captures() == 1);
+  std::vector<std::vector<float>> logits;
+  for (const int processors : {3, 4}) {
+    cuda::SetEmulatedProcessors(processors);
+    Pair pair(model);
+    const std::vector<size_t> all = {pair.Add(3, 20), pair.Add(70, 90), pair.Add(0, 20),
+                                     pair.Add(9, 20), pair.Add(200, 210)};
+    for (int step = 0; step < 3; ++step) pair.Decode(all);
+    CHECK(pair.Captures() == 1);
+    pair.Step({{all[0], 7}, {all[1], 1}, {all[2], 2}});
+    std::vector<std::vector<float>> own;
+    for (const size_t i : all) {
+      for (const std::vector<float>& row : pair.Get(i).logits) own.push_back(row);
+    }
+    if (logits.empty()) logits = own;
+    RequireSameBits(own, logits);
+  }
+  cuda::SetEmulatedProcessors(3);
 }
 
 TEST_CASE("contexts that grow across units and groups need few graphs") {

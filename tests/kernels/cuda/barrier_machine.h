@@ -15,8 +15,9 @@ namespace latentd::cuda {
 struct Mbarrier {
   uint32_t arrivals = 0;
   uint32_t pending = 0;
-  int bytes = 0;
+  int bytes = 0;  // below zero when some came that nobody expected yet
   uint32_t phase = 0;
+  bool is_ready = true;
 
   bool Passes(uint32_t parity) const { return (phase & 1) != parity; }
   void Arrive(uint32_t count) {
@@ -25,7 +26,7 @@ struct Mbarrier {
     Settle();
   }
   void Settle() {
-    if (pending > 0 || bytes > 0) return;
+    if (pending > 0 || bytes != 0) return;
     pending = arrivals;
     ++phase;
   }
@@ -39,9 +40,12 @@ struct Buffer {
 };
 
 enum class Kind {
+  kInit,
   kWait,
   kArrive,
   kCopy,
+  kExpect,
+  kSend,
   kBeginRead,
   kEndRead,
   kBeginWrite,
@@ -50,9 +54,11 @@ enum class Kind {
   kSynced
 };
 
-// One step of a role. What `at` and `value` mean: kWait barrier, parity; kArrive barrier, count;
-// kCopy (TMA, with the arrival that expects it) buffer, use; reads and writes buffer, use; kSync
-// and kSynced nothing, how often the group has met.
+// One step of a role. What `at` and `value` mean: kInit barrier (until then nobody may reach it;
+// one without such a step is ready from the start), nothing; kWait barrier, parity; kArrive
+// barrier, count; kCopy (TMA, with the arrival that expects it) buffer, use; kExpect (an arrival)
+// barrier, bytes; kSend (TMA alone, into any block, of one byte) buffer, use; reads and writes
+// buffer, use; kSync and kSynced group, how often it has met.
 struct Step {
   Kind kind;
   int at;
@@ -69,15 +75,23 @@ inline void Access(Program& program, Kind begin, Kind end, const std::vector<int
 class Machine {
  public:
   // arrivals: of each barrier; copy_barriers: of each buffer, what a copy into it arrives at, or
-  // −1; group: how many programs meet at a kSync.
+  // −1; groups: of each, how many programs meet at its kSync. Programs and barriers are those of
+  // num_blocks thread blocks, one behind the other: a block whose programs have ended is gone.
   Machine(std::vector<Program> programs, const std::vector<uint32_t>& arrivals,
-          std::vector<int> copy_barriers, int group)
+          std::vector<int> copy_barriers, std::vector<int> groups, size_t num_blocks = 1)
       : buffers_(copy_barriers.size()),
         programs_(std::move(programs)),
         copy_barriers_(std::move(copy_barriers)),
         at_(programs_.size()),
-        group_(group) {
+        groups_(std::move(groups)),
+        syncs_(groups_.size()),
+        num_blocks_(num_blocks) {
     for (const uint32_t count : arrivals) barriers_.push_back({count, count, 0, 0});
+    for (const Program& program : programs_) {
+      for (const Step& step : program) {
+        if (step.kind == Kind::kInit) barriers_[static_cast<size_t>(step.at)].is_ready = false;
+      }
+    }
   }
 
   // Some roles are much slower than others, differently in each run.
@@ -97,7 +111,8 @@ class Machine {
       REQUIRE(std::any_of(odds.begin(), odds.end(), [](double odd) { return odd > 0; }));
       const size_t next = std::discrete_distribution<size_t>(odds.begin(), odds.end())(rng);
       if (next < programs_.size()) {
-        Take(programs_[next][at_[next]++]);
+        Take(programs_[next][at_[next]]);
+        ++at_[next];
       } else {
         EndCopy(std::uniform_int_distribution<size_t>(0, copies_.size() - 1)(rng));
       }
@@ -114,24 +129,51 @@ class Machine {
     if (at_[role] == programs_[role].size()) return false;
     const Step& step = programs_[role][at_[role]];
     if (step.kind == Kind::kWait) {
-      return barriers_[static_cast<size_t>(step.at)].Passes(static_cast<uint32_t>(step.value));
+      const Mbarrier& barrier = barriers_[static_cast<size_t>(step.at)];
+      return !barrier.is_ready || barrier.Passes(static_cast<uint32_t>(step.value));
     }
-    return step.kind != Kind::kSynced || syncs_ >= step.value * group_;
+    const auto group = static_cast<size_t>(step.at);
+    return step.kind != Kind::kSynced || syncs_[group] >= step.value * groups_[group];
+  }
+
+  bool HasEnded(size_t block) const {
+    const size_t count = programs_.size() / num_blocks_;
+    for (size_t role = block * count; role < (block + 1) * count; ++role) {
+      if (at_[role] < programs_[role].size()) return false;
+    }
+    return true;
+  }
+  Mbarrier& Reach(int barrier) {
+    const auto i = static_cast<size_t>(barrier);
+    INFO("barrier " << barrier << ", of a block that is gone or before it is ready");
+    REQUIRE_FALSE(HasEnded(i / (barriers_.size() / num_blocks_)));
+    REQUIRE(barriers_[i].is_ready);
+    return barriers_[i];
   }
 
   void Take(const Step& step) {
     INFO("step " << static_cast<int>(step.kind) << " at " << step.at << " use " << step.value);
     Buffer& buffer = buffers_[std::min(static_cast<size_t>(step.at), buffers_.size() - 1)];
     switch (step.kind) {
+      case Kind::kInit:
+        barriers_[static_cast<size_t>(step.at)].is_ready = true;
+        return;
       case Kind::kWait:
+        Reach(step.at);
+        return;
       case Kind::kSynced:
         return;
       case Kind::kSync:
-        ++syncs_;
+        ++syncs_[static_cast<size_t>(step.at)];
         return;
       case Kind::kArrive:
-        return barriers_[static_cast<size_t>(step.at)].Arrive(static_cast<uint32_t>(step.value));
+        return Reach(step.at).Arrive(static_cast<uint32_t>(step.value));
       case Kind::kCopy:
+        Expect(copy_barriers_[static_cast<size_t>(step.at)], 1);
+        return BeginCopy(step);
+      case Kind::kExpect:
+        return Expect(step.at, static_cast<int>(step.value));
+      case Kind::kSend:
         return BeginCopy(step);
       case Kind::kBeginRead:
         REQUIRE(buffer.writers == 0);
@@ -158,17 +200,18 @@ class Machine {
     REQUIRE(buffer.writers == 0);
     ++buffer.writers;
     buffer.holds = step.value;
-    const int barrier = copy_barriers_[static_cast<size_t>(step.at)];
-    barriers_[static_cast<size_t>(barrier)].bytes += 1;
-    barriers_[static_cast<size_t>(barrier)].Arrive(1);
-    copies_.push_back({step.at, barrier});
+    copies_.push_back({step.at, copy_barriers_[static_cast<size_t>(step.at)]});
+  }
+  void Expect(int barrier, int bytes) {
+    Reach(barrier).bytes += bytes;
+    Reach(barrier).Arrive(1);
   }
   void EndCopy(size_t i) {
     const Copy copy = copies_[i];
     copies_.erase(copies_.begin() + static_cast<std::ptrdiff_t>(i));
     --buffers_[static_cast<size_t>(copy.buffer)].writers;
-    barriers_[static_cast<size_t>(copy.barrier)].bytes -= 1;
-    barriers_[static_cast<size_t>(copy.barrier)].Settle();
+    Reach(copy.barrier).bytes -= 1;
+    Reach(copy.barrier).Settle();
   }
 
   std::vector<Buffer> buffers_;
@@ -177,8 +220,9 @@ class Machine {
   std::vector<int> copy_barriers_;
   std::vector<size_t> at_;
   std::vector<Copy> copies_;
-  int group_;
-  int64_t syncs_ = 0;
+  std::vector<int> groups_;
+  std::vector<int64_t> syncs_;
+  size_t num_blocks_;
 };
 
 }  // namespace latentd::cuda

@@ -6,8 +6,9 @@
 
 namespace latentd::cuda {
 
-// As MlaDecode, with every pointer in host memory. Thread blocks run one after the other, and the
-// roles of one take turns tile by tile: decode_protocol_test.cc is about the barriers.
+// As MlaDecode, with every pointer in host memory. Clusters run one after the other; the blocks of
+// one, and in each what fills its ring and what empties it, take turns tile by tile in random
+// order: decode_protocol_test.cc is about the barriers.
 void EmulateMlaDecode(const MlaDecodeArgs& args);
 
 }  // namespace latentd::cuda

@@ -31,6 +31,7 @@ namespace latentd::cuda {
 namespace {
 
 uint64_t total_bytes = uint64_t{1} << 30;
+int num_processors = 3;
 uint64_t bytes_in_use = 0;
 uint64_t allocations = 0;
 uint64_t captures = 0;
@@ -47,6 +48,7 @@ void Free(std::byte* data) { ::operator delete (data, std::align_val_t{256}); }
 }  // namespace
 
 void SetEmulatedMemory(uint64_t total) { total_bytes = total; }
+void SetEmulatedProcessors(int number) { num_processors = number; }
 uint64_t EmulatedBytesInUse() { return bytes_in_use; }
 uint64_t EmulatedAllocations() { return allocations; }
 uint64_t EmulatedCaptures() { return captures; }
@@ -59,7 +61,9 @@ EmulatedFetches FetchedFromEmulated() { return fetches; }
 
 int NumDevices() { return 1; }
 bool UseDevice() { return true; }
-DeviceInfo QueryDevice() { return {"emulated", 3, 1024, total_bytes - bytes_in_use, total_bytes}; }
+DeviceInfo QueryDevice() {
+  return {"emulated", num_processors, 1024, total_bytes - bytes_in_use, total_bytes};
+}
 
 DeviceBuffer::DeviceBuffer(size_t bytes) : bytes_(bytes) {
   LATENTD_CHECK(bytes <= total_bytes - bytes_in_use);

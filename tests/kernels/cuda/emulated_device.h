@@ -13,6 +13,8 @@ namespace latentd::cuda {
 
 // What the device has; 1 GiB at the start.
 void SetEmulatedMemory(uint64_t total_bytes);
+// Multiprocessors: 3 at the start, of which no two are paired (PairsTiles).
+void SetEmulatedProcessors(int num_processors);
 // Bytes of all buffers that stand now.
 uint64_t EmulatedBytesInUse();
 // How often memory of the device was taken since the start.

@@ -101,4 +101,13 @@ void ModelTmaLoad(std::span<const std::byte> global, const TensorBox& tensor,
   }
 }
 
+void ModelTmaMulticast(std::span<const std::byte> global, const TensorBox& tensor,
+                       std::array<int64_t, 3> at, std::span<const std::span<std::byte>> blocks,
+                       uint32_t mask, uint32_t target) {
+  LATENTD_CHECK(mask != 0 && mask >> blocks.size() == 0);
+  for (size_t i = 0; i < blocks.size(); ++i) {
+    if ((mask >> i & 1) != 0) ModelTmaLoad(global, tensor, at, blocks[i], target);
+  }
+}
+
 }  // namespace latentd::cuda

@@ -27,4 +27,10 @@ void ModelWgmma(std::span<const std::byte> shared, uint64_t a, uint64_t b, Major
 void ModelTmaLoad(std::span<const std::byte> global, const TensorBox& tensor,
                   std::array<int64_t, 3> at, std::span<std::byte> shared, uint32_t target);
 
+// The same with .multicast::cluster: into each block of the cluster whose bit is set in `mask`, at
+// the same offset of its shared memory. Aborts where the mask names a block that is not there.
+void ModelTmaMulticast(std::span<const std::byte> global, const TensorBox& tensor,
+                       std::array<int64_t, 3> at, std::span<const std::span<std::byte>> blocks,
+                       uint32_t mask, uint32_t target);
+
 }  // namespace latentd::cuda

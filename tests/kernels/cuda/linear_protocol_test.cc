@@ -65,7 +65,7 @@ Machine RolesOfBlock(int num_chunks, const LinearLayout& layout) {
   for (int warp = 0; warp < layout.groups * kWarpsOfGroup; ++warp) {
     programs.push_back(Multiply(num_chunks, layout.num_stages));
   }
-  return Machine(std::move(programs), arrivals, std::move(copy_barriers), 1);
+  return Machine(std::move(programs), arrivals, std::move(copy_barriers), {});
 }
 
 TEST_CASE("in any interleaving the roles of a product keep apart and come to an end") {

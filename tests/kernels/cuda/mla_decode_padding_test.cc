@@ -1,4 +1,5 @@
 // Plans as recorded launches have them (PadPlan), emulated or on a device.
+#include <algorithm>
 #include <catch2/catch.hpp>
 #include <random>
 #include <span>
@@ -26,14 +27,17 @@ TEST_CASE("a padded plan keeps every row's bits, and rows beyond are the first t
     const auto token_floats = static_cast<size_t>(heads * shape.row_latent);
     for (const int64_t span : {kUnitTokens, kGroupTokens}) {
       for (const int processors : {1, 3, 20}) {
-        DecodePlan plan = PlanDecodeWith(step.sequences, heads, processors, span);
-        PadPlan(3, 5, heads, processors, &plan);
-        const std::vector<float> out = roomy.Run(plan);
-        const std::string what = shape.Describe() + " on " + std::to_string(processors);
-        RequireSameBits(std::span(out).first(3 * token_floats), expected, what);
-        for (const size_t token : {3, 4}) {
-          RequireSameBits(std::span(out).subspan(token * token_floats, token_floats),
-                          std::span(expected).first(token_floats), what + ", padding");
+        for (int cluster = 1; cluster <= std::min(processors, kClusterCtas); ++cluster) {
+          DecodePlan plan = PlanDecodeWith(step.sequences, heads, processors, span, cluster);
+          PadPlan(3, 5, heads, processors, &plan);
+          const std::vector<float> out = roomy.Run(plan);
+          const std::string what = shape.Describe() + " on " + std::to_string(processors) +
+                                   " in clusters of " + std::to_string(cluster);
+          RequireSameBits(std::span(out).first(3 * token_floats), expected, what);
+          for (const size_t token : {3, 4}) {
+            RequireSameBits(std::span(out).subspan(token * token_floats, token_floats),
+                            std::span(expected).first(token_floats), what + ", padding");
+          }
         }
       }
     }
