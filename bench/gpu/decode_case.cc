@@ -12,8 +12,11 @@ constexpr uint32_t kTableSeed = 1, kQuerySeed = 2;
 
 cuda::DecodePlan PlanOf(const DecodeShape& shape, const std::vector<uint32_t>& tables,
                         int num_processors) {
-  return cuda::PlanDecode(Sequences(shape, tables), static_cast<int>(shape.num_heads),
-                          num_processors);
+  const std::vector<AttentionSequence> sequences = Sequences(shape, tables);
+  const auto num_heads = static_cast<int>(shape.num_heads);
+  cuda::DecodePlan plan = cuda::PlanDecode(sequences, num_heads, num_processors);
+  if (shape.may_pair || plan.cluster == 1) return plan;
+  return cuda::PlanDecodeWith(sequences, num_heads, num_processors, plan.span_tokens);
 }
 
 size_t QueryBytes(const DecodeShape& shape) {

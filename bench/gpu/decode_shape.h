@@ -17,6 +17,7 @@ struct DecodeShape {
   int64_t num_kv_groups = 0;  // of a blockwise key norm; 0: none
   int64_t row_latent = 512;
   int64_t rope_dim = 64;
+  bool may_pair = true;  // row tiles share what they read where the plan says so
 
   int64_t RowWidth() const { return row_latent + rope_dim; }
   int64_t RowBytes() const { return 2 * RowWidth(); }

@@ -55,6 +55,7 @@ Json Described(const DecodeShape& shape, const std::vector<double>& seconds) {
           {"query_tokens", shape.query_tokens},
           {"num_heads", shape.num_heads},
           {"num_kv_groups", shape.num_kv_groups},
+          {"may_pair", shape.may_pair},
           {"floor_bytes", FloorBytes(shape)},
           {"floor_flops", FloorFlops(shape)},
           {"median_seconds", Quantile(seconds, 0.5)},

@@ -14,6 +14,13 @@ std::vector<DecodeShape> KeyNormPair(int64_t context, int64_t groups) {
           {.batch = 4, .context = context, .num_kv_groups = groups}};
 }
 
+// Each row tile on its own, and two that share what they read.
+std::vector<DecodeShape> OnOwnAndPaired(DecodeShape shape) {
+  DecodeShape on_own = shape;
+  on_own.may_pair = false;
+  return {on_own, shape};
+}
+
 }  // namespace
 
 std::span<const Row> Rows() {
@@ -22,6 +29,8 @@ std::span<const Row> Rows() {
       {"decode 64 x 8k, 128 rows", {{.batch = 64, .context = k8k, .num_heads = 128}}},
       {"decode 64 x 8k, 16 heads of 8 tokens",
        {{.batch = 64, .context = k8k, .query_tokens = 8, .num_heads = 16}}},
+      {"pairs off and on, 64 x 8k, 128 rows",
+       OnOwnAndPaired({.batch = 64, .context = k8k, .num_heads = 128})},
       {"decode 1 x 64k, 16 rows", {{.batch = 1, .context = k64k}}},
       {"attention 4 x 4k, 16 rows", {{.batch = 4, .context = k4k}}},
       {"attention 4 x 32k, 16 rows", {{.batch = 4, .context = k32k}}},

@@ -48,9 +48,14 @@ def test_goals(made, measured, goal, verdict):
 def test_key_norm_is_the_median_of_the_pairs():
     # The medians of the two are 6 % apart, their pairs 2 %: the machine drifted, both alike.
     off = case([1.0, 1.5, 2.0], batch=4, context=4096)
-    on = case([1.02, 1.59, 2.0], batch=4, context=4096)
+    on = case([1.02, 1.59, 2.0], batch=4, context=4096) | {"num_kv_groups": 16}
     line = judging.judge(report("k", off, on))
     assert line[1].startswith("+2.00 %") and "published 1.41 %" in line[2], line
+
+
+def test_pairs_are_compared_without_a_goal():
+    line = judging.judge(report("p", case([1.0, 1.5, 2.0], num_heads=128), case([0.9, 1.35, 1.6], num_heads=128)))
+    assert line == ["p", "-10.00 % (1500000.0 -> 1350000.0 us)", "-", "-"], line
 
 
 @pytest.fixture

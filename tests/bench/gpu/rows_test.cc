@@ -41,11 +41,21 @@ TEST_CASE("a row's name tells its shape") {
   }
 }
 
-TEST_CASE("a pair differs in its key norm alone") {
+TEST_CASE("a pair differs in its key norm alone, or in whether tiles are paired") {
   for (const Row& row : Rows()) {
     if (row.shapes.size() == 1) continue;
     INFO(row.name);
     DecodeShape without = row.shapes[1];
+    if (!row.shapes[0].may_pair) {
+      CHECK(without.may_pair);
+      CHECK(row.shapes[0].num_kv_groups == without.num_kv_groups);
+      CHECK(FloorBytes(row.shapes[0]) == FloorBytes(without));
+      CHECK(FloorFlops(row.shapes[0]) == FloorFlops(without));
+      const std::vector<uint32_t> tables = RandomTables(without, 1);
+      CHECK(cuda::PairsTiles(Sequences(without, tables), static_cast<int>(without.num_heads),
+                             kProcessors));
+      continue;
+    }
     CHECK(without.num_kv_groups >= 1);
     CHECK(without.num_heads % without.num_kv_groups == 0);
     without.num_kv_groups = 0;
