@@ -82,11 +82,21 @@ DecodeCase::DecodeCase(const DecodeShape& shape, const cuda::DeviceBuffer& pool,
 
 void DecodeCase::Launch() { cuda::MlaDecode(nullptr, args_); }
 
-void DecodeCase::CheckOutput() const {
+std::vector<bf16> DecodeCase::Queries() const {
+  std::vector<bf16> queries(q_.bytes() / sizeof(bf16));
+  q_.Download(queries.data());
+  return queries;
+}
+
+std::vector<float> DecodeCase::Output() const {
   std::vector<float> out(out_.bytes() / sizeof(float));
   out_.Download(out.data());
+  return out;
+}
+
+void DecodeCase::CheckOutput() const {
   // Weights of a row add up to 1 but for their rounding to bf16 and that of the sums.
-  for (const float value : out) LATENTD_CHECK(std::fabs(value) <= 1 + 0x1p-7f);
+  for (const float value : Output()) LATENTD_CHECK(std::fabs(value) <= 1 + 0x1p-7f);
 }
 
 }  // namespace latentd::bench

@@ -18,6 +18,14 @@ class DecodeCase {
 
   // Enqueues both kernels.
   void Launch();
+  // What the kernels are given: queries [QueryRows][RowWidth] in device memory, RandomTables, and
+  // what multiplies scores.
+  const bf16* q() const { return args_.q; }
+  const std::vector<uint32_t>& tables() const { return tables_; }
+  float softmax_scale() const { return args_.softmax_scale; }
+  // Copies of the queries and, after a wait, of the outputs [QueryRows][row_latent].
+  std::vector<bf16> Queries() const;
+  std::vector<float> Output() const;
   // Waits, and aborts unless every output is a mean of values within ±1, as the latents are.
   void CheckOutput() const;
 

@@ -8,30 +8,20 @@
 #include <cstdio>
 #include <functional>
 #include <memory>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "bench/gpu/decode_case.h"
 #include "bench/gpu/measure.h"
-#include "bench/gpu/quantile.h"
+#include "bench/gpu/report_json.h"
 #include "bench/gpu/rows.h"
 #include "kernels/cuda/measure/traffic.h"
 
 namespace latentd::bench {
 namespace {
 
-using Json = nlohmann::ordered_json;
-
 constexpr int kNoDevice = 77;
-constexpr int kLeastRounds = 20;
-constexpr double kSecondsOfRow = 1.5;
-
-int Print(const Json& json) {
-  std::printf("%s\n", json.dump(1).c_str());
-  return 0;
-}
 
 Json Described(const cuda::DeviceFacts& device) {
   return {{"name", device.name},
@@ -47,21 +37,6 @@ Json Described(const Ceilings& ceilings) {
   return {{"copy_bytes_per_second", ceilings.copy_bytes_per_second},
           {"read_bytes_per_second", ceilings.read_bytes_per_second},
           {"flops_per_second", ceilings.flops_per_second}};
-}
-
-Json Described(const DecodeShape& shape, const std::vector<double>& seconds) {
-  return {{"batch", shape.batch},
-          {"context", shape.context},
-          {"query_tokens", shape.query_tokens},
-          {"num_heads", shape.num_heads},
-          {"num_kv_groups", shape.num_kv_groups},
-          {"may_pair", shape.may_pair},
-          {"floor_bytes", FloorBytes(shape)},
-          {"floor_flops", FloorFlops(shape)},
-          {"median_seconds", Quantile(seconds, 0.5)},
-          {"p10_seconds", Quantile(seconds, 0.1)},
-          {"p90_seconds", Quantile(seconds, 0.9)},
-          {"seconds", seconds}};
 }
 
 // Device memory of the row, all at once.

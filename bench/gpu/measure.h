@@ -35,6 +35,10 @@ class ColdCache {
   uint32_t round_ = 0;
 };
 
+// How a row is timed, a peer's beside ours too.
+constexpr int kLeastRounds = 20;
+constexpr double kSecondsOfRow = 1.5;
+
 // seconds[w][i]: round i of work w. The works take turns, each with a cold cache; at least
 // `least_rounds`, and about `seconds_in_all` of rounds. A work enqueues on the default stream.
 std::vector<std::vector<double>> TimeInTurn(std::span<const std::function<void()>> works,

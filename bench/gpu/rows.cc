@@ -59,4 +59,8 @@ const Row* FindRow(std::string_view name) {
   return found == rows.end() ? nullptr : &*found;
 }
 
+bool IsComparable(const Row& row) {
+  return row.shapes.size() == 1 && row.shapes[0].num_kv_groups == 0;
+}
+
 }  // namespace latentd::bench

@@ -18,5 +18,7 @@ struct Row {
 std::span<const Row> Rows();
 // Null when there is no such row.
 const Row* FindRow(std::string_view name);
+// Whether another library's attention can be timed beside the row's one shape: it has no key norm.
+bool IsComparable(const Row& row);
 
 }  // namespace latentd::bench

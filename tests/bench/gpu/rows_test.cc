@@ -65,6 +65,16 @@ TEST_CASE("a pair differs in its key norm alone, or in whether tiles are paired"
   }
 }
 
+TEST_CASE("a row of one shape without key norm can be timed beside a peer") {
+  for (const Row& row : Rows()) {
+    INFO(row.name);
+    CHECK(IsComparable(row) ==
+          (row.name.starts_with("decode ") || row.name.starts_with("attention ")));
+  }
+  CHECK(!IsComparable({"a pair", {{}, {}}}));
+  CHECK(!IsComparable({"alone", {{.num_kv_groups = 1}}}));
+}
+
 TEST_CASE("every row fits into the memory of an H100, its partial sums among it") {
   for (const Row& row : Rows()) {
     INFO(row.name);
