@@ -2,7 +2,8 @@
 """Checks the direction of includes (architecture: server → engine → cache → kernels; down only).
 
 Each folder may include itself and what its row lists. Besides: CUDA headers, and ours that include them
-(.cuh), appear only under kernels/cuda/, in tests and benchmarks too; protobuf and gRPC headers only under server/ (and tests), and the scheduler includes
+(.cuh), appear only under kernels/cuda/, in tests and benchmarks too, but for the files that call other libraries'
+kernels (bench/gpu/peers/*.cu); protobuf and gRPC headers only under server/ (and tests), and the scheduler includes
 neither model nor device. Prints every violation and exits 1 when there is one.
 """
 import pathlib
@@ -61,7 +62,8 @@ def main():
                     continue
                 target = match.group(1) or match.group(2)
                 where = f"{source}:{number}: includes {target}"
-                if CUDA.search(target) and not source.startswith("kernels/cuda/"):
+                calls_peer = source.startswith("bench/gpu/peers/") and path.suffix == ".cu"
+                if CUDA.search(target) and not source.startswith("kernels/cuda/") and not calls_peer:
                     problems.append(f"{where}: CUDA belongs to kernels/cuda/")
                 elif layer in ABOVE:
                     continue

@@ -33,6 +33,23 @@ def overhead_percent(off, on):
     return 100 * (statistics.median(b / a for a, b in zip(off["seconds"], on["seconds"])) - 1)
 
 
+def beside(row, peer):
+    """The name of a row in which a peer takes turns with ours."""
+    return f"{row}, beside {peer}"
+
+
+def judge_peer(report, peer):
+    """Ours over theirs, each round beside the peer's in the same turn; ahead is below 1."""
+    ours, theirs = report["cases"]
+    ratios = [a / b for a, b in zip(ours["seconds"], theirs["seconds"], strict=True)]
+    ratio = statistics.median(ratios)
+    apart = f"{100 * (1 - ratio):.1f} % ahead" if ratio < 1 else f"{100 * (ratio - 1):.1f} % behind"
+    return [beside(report["row"], peer),
+            f"{ratio:.3f} of its time ({min(ratios):.3f} to {max(ratios):.3f}), {apart}: "
+            f"{ours['median_seconds'] * 1e6:.1f} us, it {theirs['median_seconds'] * 1e6:.1f} us",
+            f"ahead of {report['peer']}", met(ratio < 1)]
+
+
 def judge(report):
     """[row, measured, goal or published figure, met | missed | -]"""
     name, cases = report["row"], report["cases"]

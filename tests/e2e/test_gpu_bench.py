@@ -73,7 +73,7 @@ def test_table_and_resumption(machine):
              if line.startswith("| ")}
     assert table == {"Row": "", "large": "met", "small": "missed", "layer with projections, 16 rows, batch 4": "-",
                      "step of Youtu-2B's shape": "-", "step of Youtu-2B's shape, relaxed": "-", "FlashMLA": "-", "FlashInfer": "-"}
-    assert "FlashMLA" in done.stdout and "not present" in done.stdout and "holds no latentd" in done.stdout
+    assert done.stdout.count("not built") == 2 and "holds no latentd" in done.stdout
     assert machine.result("gpu-bench")["steps"][0]["data"]["report"]["cases"][0]["median_seconds"] == 560e-6
     assert machine.run("bench/gpu/run").returncode == 0
     assert machine.called() == ["latentd_gpu_bench --describe", "latentd_gpu_bench --list"]
@@ -109,6 +109,70 @@ def test_rows_of_whole_models(machine):
         ["step of Youtu-2B's shape, relaxed, 1 x 4k", "32.50 ms, 3 % of its bytes at copy bandwidth", "floor 1.00 ms", "-"],
         ["step of Youtu-2B's shape, relaxed, 64 x 4k", "32.50 ms, 3 % of its bytes at copy bandwidth", "floor 1.00 ms",
          "-"]]
+
+
+def beside(row, ours, theirs):
+    return {"row": row, "device": "NVIDIA H200", "peer": "FlashInfer 1.2", "worst_difference": 0.001,
+            "cases": [case(ours), case(theirs)]}
+
+
+@pytest.mark.parametrize("ours, theirs, measured, verdict", [
+    # Ratios 0.8, 0.9 and 0.5: the medians' own ratio would be 0.75.
+    ([80e-6, 90e-6, 60e-6], [100e-6, 100e-6, 120e-6],
+     "0.800 of its time (0.500 to 0.900), 20.0 % ahead: 90.0 us, it 100.0 us", "met"),
+    ([1e-3, 1.05e-3, 2e-3], [1e-3, 1e-3, 1e-3],
+     "1.050 of its time (1.000 to 2.000), 5.0 % behind: 1050.0 us, it 1000.0 us", "missed"),
+    ([1e-3] * 3, [1e-3] * 3, "1.000 of its time (1.000 to 1.000), 0.0 % behind: 1000.0 us, it 1000.0 us", "missed"),
+])
+def test_a_peer_is_judged_round_by_round(ours, theirs, measured, verdict):
+    assert judging.judge_peer(beside("large", ours, theirs), "FlashInfer") == [
+        "large, beside FlashInfer", measured, "ahead of FlashInfer 1.2", verdict]
+
+
+def table_of(done):
+    rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines() if line.startswith("| ")]
+    return {row[0]: row[1:] for row in rows[1:]}
+
+
+def test_peers_take_their_rows(machine):
+    rows = {"large": beside("large", [1e-3] * 3, [2e-3] * 3), "small": beside("small", [3e-3] * 3, [2e-3] * 3)}
+    machine.play("latentd_gpu_peer_flashinfer", f"""
+rows = {rows!r}
+if argv == ["--list"]: print(chr(10).join(rows))
+elif argv[0] == "--row": print(json.dumps(rows[argv[1]]))
+""")
+    done = machine.run("bench/gpu/run")
+    table = table_of(done)
+    # Of the two rows of ours one meets its goal, and of the two beside the peer too.
+    assert done.returncode == 0 and "\n\n2 of 4 goals met\n" in done.stdout, done
+    assert table["large, beside FlashInfer"][0].startswith("0.500 of its time") and table["large, beside FlashInfer"][2] == "met"
+    assert table["small, beside FlashInfer"][0].startswith("1.500 of its time") and table["small, beside FlashInfer"][2] == "missed"
+    assert table["FlashMLA"] == ["not built: bench/gpu/peers/build makes its program", "-", "-"]
+    assert "FlashInfer" not in table
+    order = list(table)
+    assert order.index("small, beside FlashInfer") < order.index("layer with projections, 16 rows, batch 4")
+    kept = {step["name"]: step for step in machine.result("gpu-bench")["steps"]}["small, beside FlashInfer"]
+    assert kept["data"]["report"]["worst_difference"] == 0.001
+    machine.run("bench/gpu/run")  # measured rows are remembered
+    assert "latentd_gpu_peer_flashinfer --row large" not in machine.called()
+
+
+def test_a_peer_that_refuses_fails_or_does_not_list_is_named(machine):
+    machine.play("latentd_gpu_peer_flashmla", """
+if argv == ["--list"]: print("large\\nsmall\\nhuge")
+elif argv[1] == "large": print("FlashMLA refuses: no such heads", file=sys.stderr); sys.exit(3)
+elif argv[1] == "huge": sys.exit("huge: needs 9 bytes of device memory, 8 are free")
+else: sys.exit("FlashMLA: the peer's attention is wrong, context 30: row 1, lane 2 is 3, expected 4")
+""")
+    machine.play("latentd_gpu_peer_flashinfer", "sys.exit('cannot start')")
+    done = machine.run("bench/gpu/run")
+    table = table_of(done)
+    assert table["large, beside FlashMLA"][:2] == ["not there", "exit status 3: FlashMLA refuses: no such heads"]
+    assert table["huge, beside FlashMLA"][:2] == [
+        "not there", "exit status 1: huge: needs 9 bytes of device memory, 8 are free"]
+    assert table["small, beside FlashMLA"][0] == "failed" and "is wrong, context 30" in table["small, beside FlashMLA"][1]
+    assert table["FlashInfer"][0] == "failed" and "cannot start" in table["FlashInfer"][1]
+    assert done.returncode == 1 and "not complete" in done.stdout, done
 
 
 def test_a_row_that_does_not_fit_is_named(machine):

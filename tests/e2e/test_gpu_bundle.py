@@ -36,11 +36,24 @@ def test_it_runs_where_it_is_unpacked(build, tmp_path):
         "REVISION", "cuda_one_device_test", "latentd", "latentd_gpu_bench"]
     assert (there / "models/demo/model.safetensors").stat().st_size > 1 << 20
     assert (there / "models/demo/held-out.txt").exists() and (there / "bench/gpu/layer.json").exists()
-    assert not list(there.rglob("*.cc")) and not list(there.rglob("*.h"))
+    assert not [path for end in ("cc", "h", "cu") for path in there.rglob(f"*.{end}")] and not list(there.rglob("peers"))
     for command in ("scripts/gpu-check", "bench/gpu/run"):
         ran = subprocess.run([there / command], text=True, capture_output=True, check=False, cwd="/")
         # The bundle's own programs answer.
         assert ran.returncode == 1 and ran.stdout.endswith("latentd_gpu_bench --describe: exit status 1\n"), ran
+
+
+def test_peers_are_carried_where_there_is_room(build, tmp_path):
+    peers = build / "bench/gpu/peers"
+    peers.mkdir()
+    shutil.copy("/bin/false", peers / "latentd_gpu_peer_flashmla")
+    with open(tmp_path / "large", "wb") as file:
+        file.truncate(65 << 20)
+    subprocess.run(["objcopy", f"--add-section=large={tmp_path / 'large'}", "/bin/false",
+                    peers / "latentd_gpu_peer_flashinfer"], check=True)
+    done = bundle(build, tmp_path / "bundle")
+    assert done.returncode == 0 and "no room for latentd_gpu_peer_flashinfer" in done.stderr, done
+    assert sorted(path.name for path in (tmp_path / "bundle/bin").glob("*peer*")) == ["latentd_gpu_peer_flashmla"]
 
 
 @pytest.mark.parametrize("missing", PROGRAMS[:2])

@@ -10,7 +10,7 @@ from gpu.steps import run_program
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "build/gpu-results"
 NO_DEVICE = 77  # exit status of every program of ours that needs a device and finds none
-PLACES = ["", "tests/kernels/cuda", "bench/gpu"]  # of a build folder
+PLACES = ["", "tests/kernels/cuda", "bench/gpu", "bench/gpu/peers"]  # of a build folder
 
 
 class Programs:
