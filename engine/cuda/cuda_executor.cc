@@ -93,6 +93,7 @@ void CudaExecutor::RunStep(const StepPlan& plan, const LogitsSink& sink, const T
     DrawTokens(inputs);
     DeliverLogits(inputs, sink, *outcomes);
   }
+  sender_.PrepareNext(batch_);
   stream_.Wait();
   if (whole && tokens != nullptr) DeliverTokens(*tokens, *outcomes);
   layers_done_.fetch_add(static_cast<uint64_t>(layers), std::memory_order_relaxed);

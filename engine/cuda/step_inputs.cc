@@ -7,7 +7,6 @@
 #include "engine/model/query_factors.h"
 #include "kernels/core/check.h"
 #include "kernels/cuda/shared_tile.h"
-#include "kernels/rope.h"
 
 namespace latentd {
 namespace {
@@ -46,7 +45,8 @@ StepSender::StepSender(const ModelConfig& config, const StepLimits& limits, int 
       limits_(limits),
       num_processors_(num_processors),
       host_(static_cast<size_t>(DeviceBytes(config, limits, num_processors))),
-      device_(host_.bytes()) {}
+      device_(host_.bytes()),
+      angles_(config.rope, CeilDiv(limits.max_context, kBlockTokens) * kBlockTokens) {}
 
 template <typename T>
 StepSender::Piece<T> StepSender::Take(int64_t count) {
@@ -82,6 +82,14 @@ const StepInputs& StepSender::Send(CUstream_st* stream, StepBatch* batch,
   return inputs_;
 }
 
+// Of all that a decode step lays out, angles take the longest by far (docs/cuda.md).
+void StepSender::PrepareNext(const StepBatch& batch) {
+  for (const AttentionSequence& s : batch.sequences) {
+    const int64_t next = s.first_position + s.num_tokens;
+    if (next < angles_.num_positions()) angles_.Row(static_cast<int32_t>(next));
+  }
+}
+
 void StepSender::PutRows(const StepBatch& batch) {
   const int64_t rows = batch.num_rows(), d_r = config_.qk_rope_head_dim;
   inputs_.token_ids = {Put(std::span(batch.token_ids)), batch.token_ids.size()};
@@ -93,8 +101,10 @@ void StepSender::PutRows(const StepBatch& batch) {
   inputs_.slots = slots.device;
   const Piece<float> angles = Take<float>(rows * d_r);
   if (d_r > 0) {
-    RopeAngles(batch.positions, config_.rope.inv_freq, config_.rope.magnitude,
-               {angles.host, rows, d_r, d_r});
+    for (int64_t i = 0; i < rows; ++i) {
+      const std::span<const float> row = angles_.Row(batch.positions[static_cast<size_t>(i)]);
+      std::copy(row.begin(), row.end(), angles.host + i * d_r);
+    }
   }
   inputs_.angles = {angles.device, rows, d_r, d_r};
   inputs_.query_factors = nullptr;

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "engine/cuda/angle_table.h"
 #include "engine/cuda/attention_launches.h"
 #include "engine/cuda/decode_step.h"
 #include "engine/model/config.h"
@@ -69,6 +70,10 @@ class StepSender {
   // decode step whose attention is one launch gets a shape, and rows up to it (PadRows). The stream
   // must have been waited for since the last call.
   const StepInputs& Send(CUstream_st* stream, StepBatch* batch, std::span<const int32_t> wanted);
+  // Does what can be done for the batch's next step before its tokens are known, while the device
+  // is at work on this one.
+  void PrepareNext(const StepBatch& batch);
+  const AngleTable& angles() const { return angles_; }
 
  private:
   // A piece of the copy: where it is written, and where it will be.
@@ -93,6 +98,7 @@ class StepSender {
   const int num_processors_;
   cuda::PinnedBuffer host_;
   cuda::DeviceBuffer device_;
+  AngleTable angles_;
   size_t used_ = 0;
   StepInputs inputs_;
   cuda::DecodePlanner planner_;
