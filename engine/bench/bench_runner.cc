@@ -15,22 +15,31 @@ std::vector<uint32_t> TokenIds(int64_t first, int64_t count, int64_t vocab) {
   return ids;
 }
 
+// The most likely token of each wanted row, or its logits where the executor does not draw.
 void Run(Executor* executor, const StepPlan& plan) {
+  SamplingParams params;
+  params.temperature = 0;
+  const ChoiceState greedy(params, 0, {}, 0, {}, executor->vocab_size());
+  TokenSink tokens;
+  tokens.wanted = [&](size_t, int64_t) {
+    return WantedToken{.choice = &greedy, .top_logprobs = {}, .mask = {}};
+  };
+  tokens.take = [](size_t, int64_t, const absl::StatusOr<DrawnToken>&) {};
   std::vector<EntryOutcome> outcomes;
-  executor->Run(
-      plan, [](size_t, int64_t, std::span<float>) {}, &outcomes);
+  executor->RunAndDraw(
+      plan, [](size_t, int64_t, std::span<float>) {}, tokens, &outcomes);
 }
 
 }  // namespace
 
 void RunChunk(Executor* executor, std::span<const uint32_t> table, int64_t first_position,
-              int64_t count, bool want_logits, const Width& width) {
+              int64_t count, bool want_last, const Width& width) {
   const std::vector<uint32_t> ids = TokenIds(first_position, count, executor->vocab_size());
   StepPlan plan;
   plan.entries.push_back({.first_position = first_position,
                           .token_ids = ids,
                           .block_table = table,
-                          .first_logits_position = first_position + count - (want_logits ? 1 : 0),
+                          .first_logits_position = first_position + count - (want_last ? 1 : 0),
                           .width_q = width.q,
                           .width_kv = width.kv});
   Run(executor, plan);

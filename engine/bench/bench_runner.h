@@ -1,4 +1,5 @@
-// Runs one piece of benchmark work on an executor, without engine, sampler or doors.
+// Runs one piece of benchmark work on an executor, without engine or doors. Of a row that is wanted
+// an executor that draws gives the most likely token, and another its logits.
 #pragma once
 
 #include <cstdint>
@@ -10,10 +11,10 @@
 
 namespace latentd {
 
-// Computes `count` tokens of one sequence from first_position on; logits for the last one only, if
-// wanted. Token ids are a fixed pattern below the vocabulary's size.
+// Computes `count` tokens of one sequence from first_position on; the last row is wanted, or none.
+// Token ids are a fixed pattern below the vocabulary's size.
 void RunChunk(Executor* executor, std::span<const uint32_t> table, int64_t first_position,
-              int64_t count, bool want_logits, const Width& width);
+              int64_t count, bool want_last, const Width& width);
 
 // The whole of `work`: a prefill in steps of step_tokens, or one decode step. Can be repeated: a
 // repetition overwrites the slots that it wrote before.

@@ -8,8 +8,8 @@
 namespace latentd {
 
 // Prefill: one sequence takes `tokens` new tokens after `depth` cached ones, in as many steps as
-// the token budget needs; the last wants logits. Decode: one step in which each of `batch`
-// sequences takes one token after `depth` cached ones and wants logits.
+// the token budget needs; the last wants a token. Decode: one step in which each of `batch`
+// sequences takes one token after `depth` cached ones and wants the next.
 struct BenchWork {
   enum class Kind { kPrefill, kDecode };
   Kind kind = Kind::kDecode;

@@ -4,7 +4,7 @@
 // For each machine (a thread count, or the device), width and depth the cache is made once; then
 // the rounds go over all works of that depth in turn, each round opening with the machine's roofs,
 // so that slow drifts of the machine fall on every figure alike. A step is timed by the host's
-// clock: an executor returns when its logits are there.
+// clock: an executor returns when its tokens are there, or its logits where it draws none.
 #include <fmt/format.h>
 #include <unistd.h>
 

@@ -115,4 +115,20 @@ TEST_CASE("what the device can do is measured, or refused with the numbers") {
   CHECK(std::string(refused.status().message()).find("1000 are free") != std::string::npos);
 }
 
+TEST_CASE("a benchmark's steps bring 32 bytes a token to the host") {
+  const RandomModel model = MakeRandomModel(KeyNormed(), 34);
+  DeviceCache device(model, 6);
+  const Width width = model.config.full_width();
+  BenchCache cache(device.pool.get(), device.executor.get(), 16, &device.memory);
+  REQUIRE(cache.Resize(3, 100, width).ok());
+  cache.Synthesize(70);
+  const auto fetched = [&](const BenchWork& work) {
+    const cuda::EmulatedFetches before = cuda::FetchedFromEmulated();
+    RunWork(device.executor.get(), cache, 16, work);
+    return cuda::FetchedFromEmulated().bytes - before.bytes;
+  };
+  CHECK(fetched({BenchWork::Kind::kDecode, 70, 3, 1, width}) == 3 * 32);
+  CHECK(fetched({BenchWork::Kind::kPrefill, 70, 1, 30, width}) == 32);
+}
+
 }  // namespace latentd
