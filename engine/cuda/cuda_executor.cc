@@ -25,7 +25,8 @@ int64_t CudaExecutor::WorkBytes(const ModelConfig& config, const BlockLayout& la
                                 const StepLimits& limits) {
   return StepSender::DeviceBytes(config, limits, cuda::QueryDevice().num_processors) +
          CudaTransformer::DeviceBytes(config, layout, Widened(config, layout, limits)) +
-         DeviceSampler::DeviceBytes(config.vocab_size, limits);
+         DeviceSampler::DeviceBytes(config.vocab_size, limits) +
+         GraphReserveBytes(config.num_layers, limits.max_graphs);
 }
 
 absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Create(const ModelConfig& config,
@@ -56,7 +57,7 @@ absl::StatusOr<std::unique_ptr<CudaExecutor>> CudaExecutor::Create(const ModelCo
   if (pool == nullptr) {
     return absl::ResourceExhaustedError(
         absl::StrCat("a cache of ", pool_bytes, " bytes and ", work_bytes,
-                     " bytes for a step are more than the ", free_bytes,
+                     " bytes for a step and the graphs of steps are more than the ", free_bytes,
                      " that the weights leave free on the device; give a smaller --cache-memory or "
                      "--cache-tokens, or a smaller --max-num-batched-tokens"));
   }

@@ -20,7 +20,8 @@ namespace latentd {
 // has called cuda::UseDevice. Borrows config and weights.
 class CudaExecutor : public Executor {
  public:
-  // Bytes of device memory beside weights and pool. `layout` is that of the blocks at full width.
+  // Bytes of device memory beside weights and pool: what is taken at once, and what the graphs of
+  // decode steps are left (GraphReserveBytes). `layout` is that of the blocks at full width.
   static int64_t WorkBytes(const ModelConfig& config, const BlockLayout& layout,
                            const StepLimits& limits);
 

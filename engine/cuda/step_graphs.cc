@@ -5,6 +5,11 @@
 
 namespace latentd {
 
+int64_t GraphReserveBytes(int64_t num_layers, int64_t max_graphs) {
+  constexpr int64_t kKernelBytes = 64 << 10, kLayerKernels = 24, kGraphs = 8;
+  return std::min(max_graphs, kGraphs) * num_layers * kLayerKernels * kKernelBytes;
+}
+
 void StepGraphs::Run(const DecodeShape& shape, const std::function<void()>& enqueue) {
   const auto found = std::find_if(graphs_.begin(), graphs_.end(),
                                   [&](const Entry& entry) { return entry.shape == shape; });

@@ -11,6 +11,11 @@
 
 namespace latentd {
 
+// Device memory that is left to the graphs of a model with so many layers: for the first eight of
+// them, or for max_graphs, at 64 KiB for each of 24 kernels a layer. A node was reported to take
+// that of driver 470; nothing holds a graph to it.
+int64_t GraphReserveBytes(int64_t num_layers, int64_t max_graphs);
+
 // Keeps at most max_graphs, those used last. Engine thread only. Borrows the stream.
 class StepGraphs {
  public:

@@ -260,6 +260,31 @@ TEST_CASE("with more shapes than graphs, and without memory for one, bits stay t
   }
 }
 
+TEST_CASE("a pool that takes all it may leaves room for graphs") {
+  const RandomModel model = MakeRandomModel(Geometry(), 10);
+  const ModelConfig& config = model.config;
+  constexpr int64_t kBlocks = 30;
+  const BlockLayout layout = BlockLayout::Make(config.num_layers, config.kv_lora_rank,
+                                               config.qk_rope_head_dim, config.num_alphas());
+  const auto weights = (*DeviceWeights::Upload(config, model.weights, {}))->bytes();
+  const auto rest = static_cast<uint64_t>(CudaExecutor::WorkBytes(config, layout, Limits(32)) +
+                                          kBlocks * layout.block_bytes);
+  cuda::SetEmulatedMemory(cuda::EmulatedBytesInUse() + weights + rest);
+  const uint64_t captures = cuda::EmulatedCaptures();
+  {
+    DeviceRunner runner(config, model.weights, Limits(32), kBlocks);
+    std::vector<StepRunner::Sequence> all;
+    for (uint32_t i = 0; i < 12; ++i) all.push_back(runner.NewSequence(Tokens(20, i)));
+    for (const size_t count : {1, 2, 3, 4, 6, 8, 12}) {
+      std::vector<std::pair<StepRunner::Sequence*, int64_t>> portions;
+      for (size_t i = 0; i < count; ++i) portions.push_back({&all[i], 1});
+      runner.Step(portions);
+    }
+  }
+  cuda::SetEmulatedMemory(uint64_t{1} << 30);
+  CHECK(cuda::EmulatedCaptures() - captures == 7);
+}
+
 TEST_CASE("a decode step whose attention is cut into launches is enqueued") {
   const RandomModel model = MakeRandomModel(Geometry(), 9);
   const std::vector<uint32_t> ids = Tokens(20, 1), others = Tokens(20, 2);
