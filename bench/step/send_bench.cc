@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "engine/cuda/step_inputs.h"
+#include "engine/sampling/sampler_batch.h"
 #include "kernels/cuda/device_memory.h"
 
 namespace latentd::cuda {
@@ -122,6 +123,28 @@ double Median(std::vector<double>& values) {
   return values[values.size() / 2];
 }
 
+// Seconds to list the draws of a step whose sequences have seen so many different tokens each.
+double ListSeconds(int64_t sequences, uint32_t num_seen) {
+  constexpr int64_t kVocab = 128256;
+  SamplingParams params;
+  params.presence_penalty = num_seen > 0 ? 0.5F : 0.0F;
+  std::vector<uint32_t> prompt(num_seen);
+  for (uint32_t i = 0; i < num_seen; ++i) prompt[i] = i * 7919 % kVocab;
+  std::vector<ChoiceState> choices;
+  for (int64_t i = 0; i < sequences; ++i) {
+    choices.emplace_back(params, 0, prompt, 0, std::vector<uint32_t>(), kVocab);
+  }
+  SamplerBatch batch;
+  std::vector<double> rounds;
+  for (int round = 0; round < kRounds; ++round) {
+    const double begin = ProcessorSeconds();
+    batch.Clear();
+    for (const ChoiceState& choice : choices) batch.Add(choice, {}, {});
+    rounds.push_back(ProcessorSeconds() - begin);
+  }
+  return Median(rounds);
+}
+
 void Run() {
   struct Row {
     Size size;
@@ -148,6 +171,11 @@ void Run() {
     std::printf("| %s |", row.size.Name().c_str());
     for (std::vector<double>& part : row.parts) std::printf(" %.1f |", 1e6 * Median(part));
     std::printf("\n");
+  }
+  std::printf("\n| draws | lists |\n|---|---|\n");
+  for (const uint32_t num_seen : {0, 16, 128, 4096}) {
+    std::printf("| 64, %u tokens penalised in each | %.1f |\n", num_seen,
+                1e6 * ListSeconds(64, num_seen));
   }
 }
 

@@ -1,6 +1,7 @@
 #include "engine/cuda/cuda_executor.h"
 
 #include <algorithm>
+#include <functional>
 #include <string>
 #include <utility>
 
@@ -9,6 +10,9 @@
 
 namespace latentd {
 namespace {
+
+// Listed in some 2 µs, with the device idle; 64 KiB take 25.
+constexpr int64_t kListBytesWithin = 8 << 10;
 
 // With room for the attention of any token.
 StepLimits Widened(const ModelConfig& config, const BlockLayout& layout, StepLimits limits) {
@@ -102,10 +106,7 @@ void CudaExecutor::RunStep(const StepPlan& plan, const LogitsSink& sink, const T
 
 int64_t CudaExecutor::RunLayers(const StepInputs& inputs) {
   if (inputs.shape) {
-    graphs_.Run(*inputs.shape, [&] {
-      transformer_.Embed(inputs);
-      for (int64_t i = 0; i < config_.num_layers; ++i) transformer_.RunLayer(i, batch_, inputs);
-    });
+    RunGraph(inputs);
     return config_.num_layers;
   }
   transformer_.Embed(inputs);
@@ -114,6 +115,25 @@ int64_t CudaExecutor::RunLayers(const StepInputs& inputs) {
     transformer_.RunLayer(layers, batch_, inputs);
   }
   return layers;
+}
+
+bool CudaExecutor::DrawsWithin(const StepInputs& inputs) const {
+  return inputs.shape && drawn_.size() == batch_.sequences.size() &&
+         sampler_.list_bytes() <= kListBytesWithin;
+}
+
+void CudaExecutor::RunGraph(const StepInputs& inputs) {
+  DecodeShape shape = *inputs.shape;
+  if (DrawsWithin(inputs)) {
+    sampler_.Send(stream_.get(), shape.num_rows);
+    shape.max_top = sampler_.max_top();
+  }
+  const auto enqueue = [&] {
+    transformer_.Embed(inputs);
+    for (int64_t i = 0; i < config_.num_layers; ++i) transformer_.RunLayer(i, batch_, inputs);
+    if (shape.max_top) DrawRows(inputs, shape.num_rows);
+  };
+  graphs_.Run(shape, std::ref(enqueue));  // a copy of it would be allocated
 }
 
 void CudaExecutor::FindWanted(const StepPlan& plan, const TokenSink* tokens) {
@@ -134,14 +154,21 @@ bool CudaExecutor::IsDrawn(const TokenSink* tokens, const WantedRow& row) {
   return token && sampler_.Add(*token);
 }
 
-// The host lays out the lists of the draws while the device is at work on the layers.
+void CudaExecutor::DrawRows(const StepInputs& inputs, int64_t num_rows) {
+  for (int64_t first = 0; first < num_rows; first += kLogitsTile) {
+    const int64_t count = std::min(kLogitsTile, num_rows - first);
+    sampler_.Draw(stream_.get(), first, transformer_.Logits(inputs, first, count));
+  }
+}
+
+// Outside a graph the host lays out the lists of the draws while the device is at work on the
+// layers.
 void CudaExecutor::DrawTokens(const StepInputs& inputs) {
   if (drawn_.empty()) return;
-  sampler_.Send(stream_.get());
-  const auto end = static_cast<int64_t>(drawn_.size());
-  for (int64_t first = 0; first < end; first += kLogitsTile) {
-    const int64_t count = std::min(kLogitsTile, end - first);
-    sampler_.Draw(stream_.get(), first, transformer_.Logits(inputs, first, count));
+  if (!DrawsWithin(inputs)) {
+    const auto num_rows = static_cast<int64_t>(drawn_.size());
+    sampler_.Send(stream_.get(), num_rows);
+    DrawRows(inputs, num_rows);
   }
   sampler_.Fetch(stream_.get());
 }

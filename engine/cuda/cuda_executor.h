@@ -36,8 +36,9 @@ class CudaExecutor : public Executor {
 
   // A flag is looked at as each layer is enqueued, which runs ahead of the device: of a step whose
   // sequences are all cancelled the rest is not enqueued. A step of one token for each sequence is
-  // one graph (StepInputs::shape), before which flags are looked at once. Waits once, when all is
-  // enqueued, and besides for each kLogitsTile rows of logits that come to the host.
+  // one graph (StepInputs::shape), to its draws (DrawsWithin), before which flags are looked at
+  // once. Waits once, when all is enqueued, and besides for each kLogitsTile rows of logits that
+  // come to the host.
   void Run(const StepPlan& plan, const LogitsSink& sink,
            std::vector<EntryOutcome>* outcomes) override {
     RunStep(plan, sink, nullptr, outcomes);
@@ -63,8 +64,15 @@ class CudaExecutor : public Executor {
                std::vector<EntryOutcome>* outcomes);
   // Layers that were run: all, unless every sequence was cancelled.
   int64_t RunLayers(const StepInputs& inputs);
+  // The layers of a decode step and, where they stand in it, its draws.
+  void RunGraph(const StepInputs& inputs);
+  // Whether the step's graph makes its tokens too: one of every sequence, with lists so short that
+  // the device need not be at work while the host lays them out.
+  bool DrawsWithin(const StepInputs& inputs) const;
   void FindWanted(const StepPlan& plan, const TokenSink* tokens);
   bool IsDrawn(const TokenSink* tokens, const WantedRow& row);
+  // Logits of the first num_rows wanted rows, and their draws.
+  void DrawRows(const StepInputs& inputs, int64_t num_rows);
   void DrawTokens(const StepInputs& inputs);
   void DeliverLogits(const StepInputs& inputs, const LogitsSink& sink,
                      const std::vector<EntryOutcome>& outcomes);

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "engine/model/config.h"
 #include "engine/model/step_batch.h"
@@ -15,6 +16,8 @@ struct DecodeShape {
   int64_t num_items = 0;    // of the attention, those without rows too
   int64_t span_tokens = 0;  // of an item
   Width width;
+  // Of the draws (SamplerArgs), where every row's token is drawn within; none: they stand outside.
+  std::optional<int32_t> max_top = {};
   friend bool operator==(const DecodeShape&, const DecodeShape&) = default;
 };
 

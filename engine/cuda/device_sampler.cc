@@ -2,9 +2,10 @@
 
 #include <algorithm>
 #include <optional>
-#include <type_traits>
+#include <utility>
 
 #include "engine/cuda/activations.h"
+#include "engine/cuda/decode_step.h"
 #include "kernels/core/check.h"
 
 namespace latentd {
@@ -14,10 +15,22 @@ constexpr int64_t kRowBytes = sizeof(cuda::SamplerRow);
 constexpr int64_t kResultBytes =
     sizeof(cuda::SampledRow) + kMaxTopLogprobs * sizeof(cuda::TopLogit);
 
-int64_t InBytes(const StepLimits& limits) {
-  return limits.max_sequences * kRowBytes + limits.draw_list_bytes;
+int64_t MostRows(const StepLimits& limits) {
+  return PaddedRows(limits.max_sequences, std::max(limits.max_rows, limits.max_sequences));
 }
-int64_t OutBytes(const StepLimits& limits) { return limits.max_sequences * kResultBytes; }
+int64_t RowsBytes(const StepLimits& limits) { return MostRows(limits) * kRowBytes; }
+// Masks are whole words, and the lists behind them begin on 8 bytes.
+int64_t InBytes(const StepLimits& limits) {
+  return RowsBytes(limits) + limits.draw_list_bytes + static_cast<int64_t>(sizeof(uint32_t));
+}
+int64_t OutBytes(const StepLimits& limits) { return MostRows(limits) * kResultBytes; }
+
+// A graph for each of few numbers, whatever requests ask for.
+int32_t PaddedTop(int32_t max_top) {
+  constexpr int32_t kOften = 5;
+  if (max_top <= 0) return max_top;
+  return max_top <= kOften ? kOften : static_cast<int32_t>(kMaxTopLogprobs);
+}
 
 // What SamplerBatch::Add lists for it.
 int64_t ListBytes(const WantedToken& token) {
@@ -72,41 +85,62 @@ bool DeviceSampler::Add(const WantedToken& token) {
   return true;
 }
 
-// Rows come first, whose 8 bytes of alignment are the largest, and every list is a multiple of 4
-// bytes, as its own are.
 template <typename T>
-const T* DeviceSampler::Put(const std::vector<T>& list) {
-  static_assert(alignof(T) <= sizeof(uint32_t) || std::is_same_v<T, cuda::SamplerRow>);
-  const size_t at = used_;
-  used_ += list.size() * sizeof(T);
+uint32_t DeviceSampler::Put(const std::vector<T>& list) {
+  const size_t at = used_ - static_cast<size_t>(RowsBytes(limits_));
+  LATENTD_CHECK(at % sizeof(T) == 0);
+  const size_t begin = std::exchange(used_, used_ + list.size() * sizeof(T));
   LATENTD_CHECK(used_ <= host_in_.bytes());
-  std::copy(list.begin(), list.end(), reinterpret_cast<T*>(host_in_.data() + at));
-  return reinterpret_cast<const T*>(pieces_.in + at);
+  std::copy(list.begin(), list.end(), reinterpret_cast<T*>(host_in_.data() + begin));
+  return static_cast<uint32_t>(at / sizeof(T));
 }
 
-void DeviceSampler::Send(CUstream_st* stream) {
+// All begin at one place, so that kernels get the same pointers at every step: rows say where in it
+// theirs are. Masks stand first, as a row names the number of its own.
+void DeviceSampler::PutLists() {
+  used_ = static_cast<size_t>(RowsBytes(limits_));
+  Put(batch_.allowed);
+  used_ = (used_ + sizeof(cuda::TokenUse) - 1) / sizeof(cuda::TokenUse) * sizeof(cuda::TokenUse);
+  const uint32_t uses = Put(batch_.uses), biases = Put(batch_.biases), masked = Put(batch_.masked);
+  for (cuda::SamplerRow& row : batch_.rows) {
+    row.uses.first += uses;
+    row.biases.first += biases;
+    row.masked.first += masked;
+  }
+}
+
+void DeviceSampler::Send(CUstream_st* stream, int64_t num_rows) {
+  LATENTD_CHECK(num_rows <= MostRows(limits_) && num_rows >= static_cast<int64_t>(wanted_.size()));
   batch_.Clear();
   for (const WantedToken& token : wanted_) {
     batch_.Add(*token.choice, token.top_logprobs, token.mask);
   }
-  used_ = 0;
+  PutLists();
+  cuda::SamplerRow cheapest;
+  cheapest.temperature = 0;
+  num_rows_ = static_cast<size_t>(num_rows);
+  batch_.rows.resize(num_rows_, cheapest);
+  auto* const rows = reinterpret_cast<cuda::SamplerRow*>(host_in_.data());
+  std::copy(batch_.rows.begin(), batch_.rows.end(), rows);
+  if (list_bytes_ == 0) used_ = num_rows_ * sizeof(cuda::SamplerRow);
+  const std::byte* const lists = pieces_.in + RowsBytes(limits_);
   auto* const sampled = reinterpret_cast<cuda::SampledRow*>(pieces_.out);
   args_ = {.logits = {},
-           .rows = Put(batch_.rows),
-           .uses = Put(batch_.uses),
-           .biases = Put(batch_.biases),
-           .masked = Put(batch_.masked),
-           .allowed = Put(batch_.allowed),
+           .rows = reinterpret_cast<const cuda::SamplerRow*>(pieces_.in),
+           .uses = reinterpret_cast<const cuda::TokenUse*>(lists),
+           .biases = reinterpret_cast<const cuda::TokenBias*>(lists),
+           .masked = reinterpret_cast<const uint32_t*>(lists),
+           .allowed = reinterpret_cast<const uint32_t*>(lists),
            .adjusted = pieces_.adjusted,
            .sampled = sampled,
-           .top = reinterpret_cast<cuda::TopLogit*>(sampled + wanted_.size()),
-           .max_top = batch_.max_top};
+           .top = reinterpret_cast<cuda::TopLogit*>(sampled + num_rows_),
+           .max_top = PaddedTop(batch_.max_top)};
   cuda::CopyToDevice(stream, pieces_.in, host_in_.data(), used_);
 }
 
 void DeviceSampler::Draw(CUstream_st* stream, int64_t first, MatrixView<const float> logits) {
   LATENTD_CHECK(logits.rows <= kLogitsTile && logits.cols == vocab_ &&
-                first + logits.rows <= static_cast<int64_t>(wanted_.size()));
+                first + logits.rows <= static_cast<int64_t>(num_rows_));
   cuda::SamplerArgs args = args_;
   args.logits = logits;
   args.rows += first;
@@ -116,8 +150,9 @@ void DeviceSampler::Draw(CUstream_st* stream, int64_t first, MatrixView<const fl
 }
 
 void DeviceSampler::Fetch(CUstream_st* stream) {
-  const size_t row_bytes = sizeof(cuda::SampledRow) + NumTop() * sizeof(cuda::TopLogit);
-  cuda::CopyToHost(stream, host_out_.data(), pieces_.out, wanted_.size() * row_bytes);
+  const size_t count = wanted_.size(), top_bytes = NumTop() * sizeof(cuda::TopLogit);
+  const size_t sampled = (top_bytes == 0 ? count : num_rows_) * sizeof(cuda::SampledRow);
+  cuda::CopyToHost(stream, host_out_.data(), pieces_.out, sampled + count * top_bytes);
 }
 
 absl::StatusOr<DrawnToken> DeviceSampler::Token(size_t number) const {
@@ -126,7 +161,7 @@ absl::StatusOr<DrawnToken> DeviceSampler::Token(size_t number) const {
   if (!token.ok()) return token.status();
   DrawnToken drawn{.token = *token, .logprobs = {}};
   if (const std::optional<uint32_t> num_top = wanted_[number].top_logprobs) {
-    const auto* const top = reinterpret_cast<const cuda::TopLogit*>(sampled + wanted_.size());
+    const auto* const top = reinterpret_cast<const cuda::TopLogit*>(sampled + num_rows_);
     const auto count = std::min<size_t>(*num_top, static_cast<size_t>(vocab_));
     drawn.logprobs = LogprobsOf(sampled[number], {top + number * NumTop(), count});
   }

@@ -16,7 +16,8 @@
 namespace latentd {
 
 // Clear, Add what has room, Send, Draw until all are drawn, Fetch; when the stream has been waited
-// for, Token. Two copies a step, one there and one back; allocates no device memory after
+// for, Token. What kernels are given by value follows num_rows and max_top, so that Draw may stand
+// in a graph. Two copies a step, one there and one back; allocates no device memory after
 // construction. Engine thread only.
 class DeviceSampler {
  public:
@@ -29,9 +30,14 @@ class DeviceSampler {
   // The token gets the next number, from 0 on; borrowed until Send. False when there is no room
   // left for the lists of its choice: then its logits say the same.
   bool Add(const WantedToken& token);
-  // Lays out what was added and enqueues its copy.
-  void Send(CUstream_st* stream);
-  // Draws tokens first … first + logits.rows − 1 from rows in device memory, at most kLogitsTile.
+  // Of what was added.
+  int64_t list_bytes() const { return list_bytes_; }
+  // Lays out what was added, and behind it rows up to num_rows whose tokens nobody gets, and
+  // enqueues its copy. Pads the number of logprobs to one of few.
+  // REQUIRES: num_rows is no more than PaddedRows gives for max_sequences.
+  void Send(CUstream_st* stream, int64_t num_rows);
+  int32_t max_top() const { return args_.max_top; }  // of SamplerArgs; since Send
+  // Draws rows first … first + logits.rows − 1 of num_rows, at most kLogitsTile, in device memory.
   void Draw(CUstream_st* stream, int64_t first, MatrixView<const float> logits);
   // Enqueues the copy of all results.
   void Fetch(CUstream_st* stream);
@@ -41,14 +47,16 @@ class DeviceSampler {
  private:
   // Of device memory.
   struct Pieces {
-    std::byte* in = nullptr;    // rows, then lists
-    std::byte* out = nullptr;   // SampledRow [n], then TopLogit [n, max_top]
+    std::byte* in = nullptr;    // rows, and behind room for the most of them lists
+    std::byte* out = nullptr;   // SampledRow [num_rows], then TopLogit [num_rows, max_top]
     float* adjusted = nullptr;  // [kLogitsTile, V]
   };
   static Pieces Place(int64_t vocab, const StepLimits& limits, DeviceArena& arena);
+  // To host_in_; where it begins, in elements from the beginning of all lists.
   template <typename T>
-  const T* Put(const std::vector<T>& list);
-  size_t NumTop() const { return static_cast<size_t>(batch_.max_top > 0 ? batch_.max_top : 0); }
+  uint32_t Put(const std::vector<T>& list);
+  void PutLists();
+  size_t NumTop() const { return static_cast<size_t>(args_.max_top > 0 ? args_.max_top : 0); }
 
   const int64_t vocab_;
   const StepLimits limits_;
@@ -58,6 +66,7 @@ class DeviceSampler {
   std::vector<WantedToken> wanted_;
   int64_t list_bytes_ = 0;  // of wanted_
   SamplerBatch batch_;
+  size_t num_rows_ = 0;          // with padding
   size_t used_ = 0;              // of host_in_
   cuda::SamplerArgs args_ = {};  // of the step, but for the logits
 };

@@ -12,7 +12,7 @@ namespace latentd {
 namespace {
 
 constexpr size_t kAlign = 256;
-// Pieces: ids, angles, factors, slots, wanted rows, tables, then two of each launch.
+// Pieces: ids, slots, wanted rows, angles, factors, tables, then two of each launch.
 constexpr int64_t kFixedPieces = 6;
 
 int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -71,13 +71,12 @@ const StepInputs& StepSender::Send(CUstream_st* stream, StepBatch* batch,
   inputs_.shape.reset();
   if (TakesGraph(*batch)) {
     PadRows(PaddedRows(batch->num_rows(), limits_.max_rows), batch);
-    PutRows(*batch);
+    PutRows(*batch, wanted);
     PutDecode(*batch);
   } else {
-    PutRows(*batch);
+    PutRows(*batch, wanted);
     PutAttention(*batch);
   }
-  inputs_.wanted = {Put(wanted), wanted.size()};
   cuda::CopyToDevice(stream, device_.data(), host_.data(), used_);
   return inputs_;
 }
@@ -90,7 +89,7 @@ void StepSender::PrepareNext(const StepBatch& batch) {
   }
 }
 
-void StepSender::PutRows(const StepBatch& batch) {
+void StepSender::PutRows(const StepBatch& batch, std::span<const int32_t> wanted) {
   const int64_t rows = batch.num_rows(), d_r = config_.qk_rope_head_dim;
   inputs_.token_ids = {Put(std::span(batch.token_ids)), batch.token_ids.size()};
   const Piece<int64_t> slots = Take<int64_t>(rows);
@@ -99,6 +98,10 @@ void StepSender::PutRows(const StepBatch& batch) {
     slots.host[i] = int64_t{batch.blocks[row]} * kBlockTokens + batch.block_offsets[row];
   }
   inputs_.slots = slots.device;
+  LATENTD_CHECK(wanted.size() <= static_cast<size_t>(rows));
+  const Piece<int32_t> logits = Take<int32_t>(rows);
+  std::fill(std::copy(wanted.begin(), wanted.end(), logits.host), logits.host + rows, 0);
+  inputs_.wanted = {logits.device, static_cast<size_t>(rows)};
   const Piece<float> angles = Take<float>(rows * d_r);
   if (d_r > 0) {
     for (int64_t i = 0; i < rows; ++i) {

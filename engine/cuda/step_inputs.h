@@ -49,11 +49,10 @@ struct StepInputs {
   MatrixView<const float> angles;        // [T, d_r]
   const float* query_factors = nullptr;  // [T]; null when all are one
   const int64_t* slots = nullptr;        // [T], as LatentWrite wants them
-  std::span<const int32_t> wanted;       // rows that give logits, in the order of the batch
+  std::span<const int32_t> wanted;       // [T]; rows that give logits as Send was told, then 0
   int64_t block_table_ld = 0;            // elements; of a decode step 1, as items name elements
   std::vector<std::vector<AttentionStep>> groups;  // launches of each width group
-  // Of a step that may run as a graph: then the pointers above, but for `wanted`, depend on it
-  // alone.
+  // Of a step that may run as a graph: then the pointers above depend on it alone.
   std::optional<DecodeShape> shape;
 };
 
@@ -86,7 +85,7 @@ class StepSender {
   Piece<T> Take(int64_t count);
   template <typename T>
   const T* Put(std::span<const T> from);
-  void PutRows(const StepBatch& batch);
+  void PutRows(const StepBatch& batch, std::span<const int32_t> wanted);
   const uint32_t* PutBlockTables(const StepBatch& batch);
   void PutAttention(const StepBatch& batch);
   bool TakesGraph(const StepBatch& batch) const;

@@ -7,6 +7,7 @@
 
 #include "engine/sampling/sampler_batch.h"
 #include "tests/engine/cuda/device_runner.h"
+#include "tests/engine/cuda/drawn_result.h"
 #include "tests/engine/model/model_runner.h"
 #include "tests/kernels/cuda/emulated_device.h"
 #include "tests/kernels/cuda/sampler_case.h"
@@ -18,23 +19,6 @@ constexpr size_t kVocab = 50;
 
 using Row = std::pair<size_t, int64_t>;  // entry, position
 using Draws = std::map<Row, cuda::SamplerCase>;
-
-// What there is to draw, as a result of sampler_case.h; the sum of exponentials, which no one
-// gives, as it should be.
-cuda::SamplerResult ResultOf(const absl::StatusOr<DrawnToken>& token,
-                             const cuda::SamplerResult& expected) {
-  cuda::SamplerResult result;
-  result.exp_sum = expected.exp_sum;
-  if (token.ok()) {
-    result.token = token->token;
-    result.logprobs = token->logprobs;
-  } else {
-    result.status = token.status().code() == absl::StatusCode::kInternal
-                        ? cuda::SampleStatus::kNotANumber
-                        : cuda::SampleStatus::kNothingLeft;
-  }
-  return result;
-}
 
 // Two sequences, all of whose rows are wanted: more than one tile of them.
 struct TwoSequences {

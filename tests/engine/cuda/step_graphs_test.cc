@@ -55,6 +55,8 @@ TEST_CASE("shapes differ in every part") {
   CHECK_FALSE(shape == DecodeShape{4, 6, 2048, {24, 40}});
   CHECK_FALSE(shape == DecodeShape{4, 6, 512, {23, 40}});
   CHECK_FALSE(shape == DecodeShape{4, 6, 512, {24, 39}});
+  CHECK_FALSE(shape == DecodeShape{4, 6, 512, {24, 40}, -1});
+  CHECK_FALSE(DecodeShape{4, 6, 512, {24, 40}, 5} == DecodeShape{4, 6, 512, {24, 40}, -1});
 }
 
 TEST_CASE("without memory for another graph those that fit are kept, or work is enqueued") {

@@ -35,6 +35,7 @@ int num_processors = 3;
 uint64_t bytes_in_use = 0;
 uint64_t allocations = 0;
 uint64_t captures = 0;
+uint64_t kernels_alone = 0;
 EmulatedFetches fetches;
 
 std::byte* Allocate(size_t bytes) {
@@ -52,10 +53,15 @@ void SetEmulatedProcessors(int number) { num_processors = number; }
 uint64_t EmulatedBytesInUse() { return bytes_in_use; }
 uint64_t EmulatedAllocations() { return allocations; }
 uint64_t EmulatedCaptures() { return captures; }
+uint64_t EmulatedKernelsAlone() { return kernels_alone; }
 
 void Enqueue(CUstream_st* stream, std::function<void()> kernel) {
-  if (stream == nullptr || stream->capture == nullptr) return kernel();
-  stream->capture->kernels.push_back(std::move(kernel));
+  if (stream != nullptr && stream->capture != nullptr) {
+    stream->capture->kernels.push_back(std::move(kernel));
+    return;
+  }
+  ++kernels_alone;
+  kernel();
 }
 EmulatedFetches FetchedFromEmulated() { return fetches; }
 
@@ -121,7 +127,8 @@ Graph::~Graph() {
   bytes_in_use -= kEmulatedGraphBytes;
 }
 void Graph::Launch(CUstream_st* stream) const {
-  for (const std::function<void()>& kernel : kernels_->kernels) Enqueue(stream, kernel);
+  LATENTD_CHECK(stream->capture == nullptr);
+  for (const std::function<void()>& kernel : kernels_->kernels) kernel();
 }
 
 PinnedBuffer::PinnedBuffer(size_t bytes) : data_(Allocate(bytes)), bytes_(bytes) {}

@@ -22,6 +22,8 @@ uint64_t EmulatedAllocations();
 // How many graphs were captured since the start. Each takes kEmulatedGraphBytes of the device.
 uint64_t EmulatedCaptures();
 constexpr uint64_t kEmulatedGraphBytes = 64 << 10;
+// Kernels that ran since the start and were in no graph.
+uint64_t EmulatedKernelsAlone();
 
 // What an emulated operator does with a kernel: runs it now, or, while the stream is captured, at
 // each run of the graph. So a kernel keeps by value what a device is given by value, and no more.
