@@ -10,6 +10,10 @@ bool Projections::ByLibrary(const cuda::MatrixProduct& product) {
   if (library_ == nullptr || !cuda::TakesLibrary(product)) return false;
   const LinearArgs& args = product.args;
   const int64_t ld = cuda::RoundedLd(product.k);
+  const auto part = [&](int64_t i) { return cuda::LibraryProductOf(product, a_.rounded, i); };
+  for (int64_t i = 0; i < args.w_batch_share; ++i) {
+    if (!library_->Knows(part(i).shape)) return false;
+  }
   LATENTD_CHECK(args.batch * args.x.rows * ld <= a_.rounded_size);
   cuda::RoundRows(stream_, {.x = args.x,
                             .batch = args.batch,
@@ -17,10 +21,7 @@ bool Projections::ByLibrary(const cuda::MatrixProduct& product) {
                             .out = a_.rounded,
                             .out_ld = ld});
   for (int64_t i = 0; i < args.w_batch_share; ++i) {
-    if (!library_->Multiply(stream_, cuda::LibraryProductOf(product, a_.rounded, i),
-                            a_.library_workspace)) {
-      return false;
-    }
+    library_->Multiply(stream_, part(i), a_.library_workspace);
   }
   return true;
 }

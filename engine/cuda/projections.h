@@ -26,9 +26,10 @@ class Projections {
   void Linear(const LinearArgs& args);
   // attention_operands.h. sums: [T·H][args.row_latent], fp32 scratch that nothing else uses.
   void AbsorbQuery(const cuda::AbsorbQueryArgs& args, float* sums);
+  cuda::BlasLt* library() const { return library_.get(); }
 
  private:
-  // False when the product is not for the library, and then y means nothing.
+  // False when the product is not for the library, and then nothing was enqueued.
   bool ByLibrary(const cuda::MatrixProduct& product);
 
   CUstream_st* const stream_;

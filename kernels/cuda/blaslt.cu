@@ -113,6 +113,7 @@ struct BlasLt::State {
     return layout;
   }
   Planned Plan(const LibraryShape& s) const;
+  const Planned& Find(const LibraryShape& shape);
   ~State();
 };
 
@@ -137,6 +138,11 @@ Planned BlasLt::State::Plan(const LibraryShape& s) const {
   plan.has_algorithm = status == lt::kSuccess && count == 1 && best.status == lt::kSuccess;
   plan.algorithm = best.algorithm;
   return plan;
+}
+
+const Planned& BlasLt::State::Find(const LibraryShape& shape) {
+  const auto place = planned.find(shape);
+  return place != planned.end() ? place->second : planned.emplace(shape, Plan(shape)).first->second;
 }
 
 BlasLt::State::~State() {
@@ -164,20 +170,18 @@ std::unique_ptr<BlasLt> BlasLt::TryMake(std::string* why) {
   return std::unique_ptr<BlasLt>(new BlasLt(std::move(state)));
 }
 
-bool BlasLt::Multiply(CUstream_st* stream, const LibraryProduct& product, std::byte* workspace) {
-  const LibraryShape& shape = product.shape;
-  if (shape.tokens == 0 || shape.n == 0 || shape.batch == 0) return true;
-  auto place = state_->planned.find(shape);
-  if (place == state_->planned.end()) {
-    place = state_->planned.emplace(shape, state_->Plan(shape)).first;
-  }
-  const Planned& plan = place->second;
-  if (!plan.has_algorithm) return false;
+bool BlasLt::Knows(const LibraryShape& shape) {
+  return shape.is_empty() || state_->Find(shape).has_algorithm;
+}
+
+void BlasLt::Multiply(CUstream_st* stream, const LibraryProduct& product, std::byte* workspace) {
+  if (product.shape.is_empty()) return;
+  const Planned& plan = state_->Find(product.shape);
+  LATENTD_CHECK(plan.has_algorithm);
   const float alpha = 1, beta = 0;
   LATENTD_LT_CHECK(state_->lt.Multiply(
       state_->handle, plan.product, &alpha, product.w, plan.w, product.x, plan.x, &beta, product.y,
       plan.y, product.y, plan.y, &plan.algorithm, workspace, kWorkspaceBytes, stream));
-  return true;
 }
 
 }  // namespace latentd::cuda

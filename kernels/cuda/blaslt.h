@@ -28,11 +28,13 @@ class BlasLt {
   BlasLt(const BlasLt&) = delete;
   BlasLt& operator=(const BlasLt&) = delete;
 
+  // Whether the library has an algorithm for the shape; without outputs there is nothing to have.
+  // Asked once of each shape, later calls allocate nothing.
+  bool Knows(const LibraryShape& shape);
   // Enqueues the product. Pointers are device memory, workspace kWorkspaceBytes of it from 256
-  // bytes on; products on one stream may share it. False, and nothing was enqueued, when the
-  // library has no algorithm for the shape. The first product of a shape asks the library for an
-  // algorithm, later ones allocate nothing and may be captured.
-  bool Multiply(CUstream_st* stream, const LibraryProduct& product, std::byte* workspace);
+  // bytes on; products on one stream may share it. May be captured, and allocates nothing.
+  // REQUIRES: Knows(product.shape).
+  void Multiply(CUstream_st* stream, const LibraryProduct& product, std::byte* workspace);
 
  private:
   struct State;

@@ -20,6 +20,7 @@ struct LibraryShape {
   int64_t x_stride = 0, w_stride = 0, y_stride = 0;  // between matrices of the batch
   uint32_t x_alignment = 1, w_alignment = 1, y_alignment = 1;
 
+  bool is_empty() const { return tokens == 0 || n == 0 || batch == 0; }  // nothing to compute
   bool operator==(const LibraryShape&) const = default;
 };
 

@@ -2,6 +2,7 @@
 #include <catch2/catch.hpp>
 
 #include "tests/engine/cuda/device_runner.h"
+#include "tests/engine/cuda/relaxed_bound.h"
 #include "tests/engine/model/compare_logits.h"
 #include "tests/engine/model/model_runner.h"
 #include "tests/engine/model/naive_model.h"
@@ -9,19 +10,6 @@
 
 namespace latentd {
 namespace {
-
-// What a logit may be off, in units of Compare's bound. That is of fp32 weights, which round no x.
-// With bf16 weights a product's x is rounded, each value by 2^-9 of its size in the root mean
-// square, and an output moves by as much of its own. In a layer that happens to h and a on the way
-// to the query, to q_C before W_UK and to h on the way to the latent, each of which moves scores,
-// and so counts 2S as in Compare; to h again as the latent is a value, to z and to the heads'
-// outputs; to h in gate and up, whose outputs multiply, and to what goes down: 8S + 6. Once more
-// before the head.
-double Allowed(double largest_score, int64_t num_layers) {
-  const auto layers = static_cast<double>(num_layers);
-  const double of_rounded_x = layers * (8 * largest_score + 6) + 1;
-  return 1 + of_rounded_x / (layers * (4 * largest_score + 1));
-}
 
 void CheckAgainstOracle(const ModelConfig& config, uint32_t seed, size_t num_tokens) {
   const RandomModel model = MakeRandomModel(config, seed, DType::kBF16);
@@ -78,6 +66,17 @@ TEST_CASE("heads that share a matrix are a product each, unless the library know
   const std::vector<uint32_t> ids = Tokens(10, 1);
   const RandomModel model = MakeRandomModel(config, 3, DType::kBF16);
   CHECK(ProductsOf(model, ids, /*relaxed=*/true) == 2 * (3 + 3 + 3 + 1 + 3) + 1);  // W_O too
+}
+
+// Of the three products of W_UV the second begins at an odd place.
+TEST_CASE("x is rounded only where the library multiplies it, all of its products or none") {
+  ModelConfig config = Geometry();
+  config.num_kv_groups = 2;
+  config.v_head_dim = 10;
+  const RandomModel model = MakeRandomModel(config, 3, DType::kBF16);
+  const uint64_t roundings = cuda::EmulatedRoundings();
+  CHECK(ProductsOf(model, Tokens(10, 1), /*relaxed=*/true) == 2 * (3 + 3 + 3) + 1);
+  CHECK(cuda::EmulatedRoundings() - roundings == 2 * (3 + 1 + 3) + 1);
 }
 
 TEST_CASE("a relaxed step takes no device memory") {

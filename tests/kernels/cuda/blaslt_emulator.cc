@@ -2,6 +2,10 @@
 // order that depends on the number of rows, and which knows no algorithm for outputs that begin at
 // odd places.
 #include "kernels/cuda/blaslt.h"
+
+#include <functional>
+#include <utility>
+
 #include "kernels/cuda/library_rows_body.h"
 #include "tests/kernels/cuda/emulated_device.h"
 #include "tests/kernels/cuda/emulated_grid.h"
@@ -11,6 +15,8 @@ namespace {
 
 bool is_there = true;
 uint64_t products = 0;
+uint64_t roundings = 0;
+std::function<bool(const LibraryShape&)> is_left_out = [](const LibraryShape&) { return false; };
 
 // Every `lanes`-th product onto a sum of its own, from the last one down; then the sums.
 float Sum(const LibraryShape& s, const bf16* x, const bf16* w, int64_t w_step) {
@@ -42,7 +48,11 @@ bool IsAligned(const void* place, uint32_t alignment) {
 }  // namespace
 
 void SetEmulatedLibrary(bool there) { is_there = there; }
+void LeaveOutOfEmulatedLibrary(std::function<bool(const LibraryShape&)> which) {
+  is_left_out = std::move(which);
+}
 uint64_t EmulatedLibraryProducts() { return products; }
+uint64_t EmulatedRoundings() { return roundings; }
 
 struct BlasLt::State {};
 BlasLt::BlasLt(std::unique_ptr<State> state) : state_(std::move(state)) {}
@@ -53,11 +63,15 @@ std::unique_ptr<BlasLt> BlasLt::TryMake(std::string* why) {
   return is_there ? std::unique_ptr<BlasLt>(new BlasLt(std::make_unique<State>())) : nullptr;
 }
 
-bool BlasLt::Multiply(CUstream_st* stream, const LibraryProduct& product, std::byte* workspace) {
+bool BlasLt::Knows(const LibraryShape& shape) {
+  return shape.is_empty() || (shape.y_alignment >= 16 && !is_left_out(shape));
+}
+
+void BlasLt::Multiply(CUstream_st* stream, const LibraryProduct& product, std::byte* workspace) {
   const LibraryShape& s = product.shape;
+  LATENTD_CHECK(Knows(s));
   LATENTD_CHECK(IsAligned(product.x, s.x_alignment) && IsAligned(product.w, s.w_alignment) &&
                 IsAligned(product.y, s.y_alignment) && IsAligned(workspace, 256));
-  if (s.y_alignment < 16) return false;
   Enqueue(stream, [product] {
     const LibraryShape& shape = product.shape;
     for (int64_t b = 0; b < shape.batch; ++b) {
@@ -66,11 +80,13 @@ bool BlasLt::Multiply(CUstream_st* stream, const LibraryProduct& product, std::b
     }
     ++products;
   });
-  return true;
 }
 
 void RoundRows(CUstream_st* stream, const RoundRowsArgs& args) {
-  Enqueue(stream, [body = MakeRoundRows(args)] { EmulateGrid(body); });
+  Enqueue(stream, [body = MakeRoundRows(args)] {
+    EmulateGrid(body);
+    ++roundings;
+  });
 }
 void PackQuery(CUstream_st* stream, const AbsorbQueryArgs& args, const float* sums,
                int64_t sums_ld) {

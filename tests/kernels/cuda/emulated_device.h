@@ -11,6 +11,8 @@ struct CUstream_st;
 
 namespace latentd::cuda {
 
+struct LibraryShape;
+
 // What the device has; 1 GiB at the start.
 void SetEmulatedMemory(uint64_t total_bytes);
 // Multiprocessors: 3 at the start, of which no two are paired (PairsTiles).
@@ -35,7 +37,10 @@ struct EmulatedFetches {
 EmulatedFetches FetchedFromEmulated();
 // Whether cuBLASLt can be loaded; it can at the start.
 void SetEmulatedLibrary(bool is_there);
-// Products that it has made since the start.
+// Shapes that it has no algorithm for, besides outputs at odd places; none at the start.
+void LeaveOutOfEmulatedLibrary(std::function<bool(const LibraryShape&)> which);
+// Products that it has made since the start, and how often rows were rounded for one.
 uint64_t EmulatedLibraryProducts();
+uint64_t EmulatedRoundings();
 
 }  // namespace latentd::cuda
