@@ -8,13 +8,15 @@
 
 namespace latentd::cuda {
 
-// out[b][t, k] = x[b][t, k] rounded to bf16 (as Linear rounds its x), and zero from K to out_ld.
+// out[b][t, k] = x[b][t, k] rounded to bf16 (as Linear rounds its x), and zero from K to out_ld and
+// in the rows that x has not.
 struct RoundRowsArgs {
   MatrixView<const float> x;  // [T, K]
   int64_t batch = 1;
   int64_t x_batch_stride = 0;  // elements
-  bf16* out = nullptr;         // [batch][T][out_ld], overwritten
+  bf16* out = nullptr;         // [batch][T + more_rows][out_ld], overwritten
   int64_t out_ld = 0;          // at least K
+  int64_t more_rows = 0;
 };
 void RoundRows(CUstream_st* stream, const RoundRowsArgs& args);
 

@@ -19,14 +19,16 @@ struct RoundRowsBody : ElementGrid {
     const int64_t i = Element(block, thread);
     if (i >= rows * cols) return;
     const int64_t row = i / cols, k = i % cols;
-    const int64_t b = row / args.x.rows, t = row % args.x.rows;
+    const int64_t out_rows = args.x.rows + args.more_rows;
+    const int64_t b = row / out_rows, t = row % out_rows;
     const float* from = RowOf(args.x, t) + b * args.x_batch_stride;
-    args.out[i] = k < args.x.cols ? ToBf16(from[k]) : bf16{0};
+    args.out[i] = t < args.x.rows && k < args.x.cols ? ToBf16(from[k]) : bf16{0};
   }
 };
 inline RoundRowsBody MakeRoundRows(const RoundRowsArgs& args) {
-  LATENTD_CHECK(args.batch >= 0 && args.out_ld >= args.x.cols && args.x.ld >= args.x.cols);
-  return {{args.batch * args.x.rows, args.out_ld}, args};
+  LATENTD_CHECK(args.batch >= 0 && args.out_ld >= args.x.cols && args.x.ld >= args.x.cols &&
+                args.more_rows >= 0);
+  return {{args.batch * (args.x.rows + args.more_rows), args.out_ld}, args};
 }
 
 struct PackQueryBody : ElementGrid {

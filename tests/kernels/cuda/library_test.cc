@@ -26,27 +26,30 @@ std::vector<float> RowsWithGaps(std::mt19937& rng, int64_t count, int64_t pitch,
   return x;
 }
 
-TEST_CASE("RoundRows rounds each head's rows and writes zeros behind them", "[small]") {
+TEST_CASE("RoundRows rounds each head's rows and writes zeros behind and below them", "[small]") {
   std::mt19937 rng(1);
-  for (const auto& [tokens, k, batch] : std::vector<std::array<int64_t, 3>>{
-           {1, 1, 1}, {33, 70, 1}, {5, 13, 3}, {2, 64, 2}, {0, 8, 2}}) {
-    CAPTURE(tokens, k, batch);
+  for (const auto& [tokens, k, batch, more] : std::vector<std::array<int64_t, 4>>{
+           {1, 1, 1, 0}, {33, 70, 1, 2}, {5, 13, 3, 0}, {2, 64, 2, 1}, {0, 8, 2, 0}}) {
+    CAPTURE(tokens, k, batch, more);
     const int64_t pitch = k + 3, x_ld = batch * pitch, ld = RoundedLd(k) + 8;
+    const int64_t out_rows = tokens + more;
     const std::vector<float> x = RowsWithGaps(rng, tokens * x_ld, pitch, k);
     const Array from(x);
-    const Array out(std::vector<bf16>(static_cast<size_t>((batch * tokens + 1) * ld), kUntouched));
+    const Array out(
+        std::vector<bf16>(static_cast<size_t>((batch * out_rows + 1) * ld), kUntouched));
     RoundRows(nullptr, {.x = from.View(tokens, k, x_ld),
                         .batch = batch,
                         .x_batch_stride = pitch,
                         .out = out.data(),
-                        .out_ld = ld});
+                        .out_ld = ld,
+                        .more_rows = more});
     const std::vector<bf16> rows = out.Read();
     for (int64_t i = 0; i < static_cast<int64_t>(rows.size()); ++i) {
-      const int64_t b = i / ld / std::max<int64_t>(tokens, 1), t = i / ld - b * tokens;
-      bf16 expected = i % ld < k && b < batch && tokens > 0
+      const int64_t b = i / ld / std::max<int64_t>(out_rows, 1), t = i / ld - b * out_rows;
+      bf16 expected = i % ld < k && b < batch && t < tokens
                           ? ToBf16(x[static_cast<size_t>(t * x_ld + b * pitch + i % ld)])
                           : bf16{0};
-      if (i >= batch * tokens * ld) expected = kUntouched;
+      if (i >= batch * out_rows * ld) expected = kUntouched;
       INFO("head " << b << " token " << t << " lane " << i % ld);
       REQUIRE(rows[static_cast<size_t>(i)].bits == expected.bits);
     }
