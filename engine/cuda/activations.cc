@@ -27,19 +27,35 @@ void PlaceExperts(const ModelConfig& config, int64_t rows, DeviceArena& arena, A
   if (moe.is_shortcut) to->shortcut = arena.Take<float>(rows * d);
 }
 
+int64_t PaddedTo(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
+
 // Of the dense MLP and the shared experts.
 int64_t MostUnits(const ModelConfig& config) {
   return config.moe ? std::max(config.intermediate_size, config.moe->shared_intermediate_size)
                     : config.intermediate_size;
 }
 
-// Of the widest x among a token's products, as RoundRows lays it out.
+// Of the widest x among a token's products, or its query, as RoundRows lays it out.
 int64_t RoundedPerRow(const ModelConfig& config) {
   const int64_t heads = config.num_heads;
   return std::max({cuda::RoundedLd(config.hidden_size), cuda::RoundedLd(config.q_lora_rank),
                    cuda::RoundedLd(heads * config.v_head_dim), cuda::RoundedLd(MostUnits(config)),
-                   heads * cuda::RoundedLd(config.qk_nope_head_dim),
+                   heads * cuda::RoundedLd(config.qk_nope_head_dim + config.qk_rope_head_dim),
                    heads * cuda::RoundedLd(config.kv_lora_rank)});
+}
+
+ExpandedNeeds NeedsOf(const ModelConfig& config, const BlockLayout& layout,
+                      const StepLimits& limits) {
+  return {.geometry = {.num_heads = config.num_heads,
+                       .num_kv_groups = config.num_kv_groups,
+                       .nope_dim = config.qk_nope_head_dim,
+                       .rope_dim = config.qk_rope_head_dim,
+                       .value_dim = config.v_head_dim,
+                       .latent_width = config.kv_lora_rank},
+          .row_latent = layout.row_latent,
+          .max_rows = limits.max_rows,
+          .span_tokens = limits.expanded_span_tokens,
+          .most_bytes = limits.expanded_bytes};
 }
 
 }  // namespace
@@ -69,9 +85,11 @@ Activations Activations::Place(const ModelConfig& config, const BlockLayout& lay
   to.logits_in = arena.Take<float>(kLogitsTile * d);
   to.logits = arena.Take<float>(kLogitsTile * config.vocab_size);
   if (limits.relaxed) {
-    to.rounded_size = std::max(rows, kLogitsTile) * RoundedPerRow(config);
+    to.rounded_size = std::max(PaddedTo(rows, kExpandedTile), kLogitsTile) * RoundedPerRow(config);
     to.rounded = arena.Take<bf16>(to.rounded_size);
     to.library_workspace = arena.Take<std::byte>(cuda::BlasLt::kWorkspaceBytes);
+    to.expanded_sizes = PlanExpanded(NeedsOf(config, layout, limits));
+    to.expanded = ExpandedMemory::Place(to.expanded_sizes, arena);
   }
   if (config.moe) PlaceExperts(config, rows, arena, &to);
   return to;

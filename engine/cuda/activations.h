@@ -6,6 +6,7 @@
 
 #include "cache/block_layout.h"
 #include "engine/cuda/device_arena.h"
+#include "engine/cuda/expanded_plan.h"
 #include "engine/cuda/step_inputs.h"
 #include "engine/model/config.h"
 #include "kernels/cuda/experts.h"
@@ -36,10 +37,13 @@ struct Activations {
   float* logits_in = nullptr;            // [kLogitsTile, d]
   float* logits = nullptr;               // [kLogitsTile, V]
 
-  // Relaxed: a product's rounded x, and what the library works in.
+  // Relaxed: a product's rounded x, or a chunk's rounded queries, and what the library works in.
   bf16* rounded = nullptr;
   int64_t rounded_size = 0;  // elements
   std::byte* library_workspace = nullptr;
+  // Relaxed: long prompt chunks.
+  ExpandedSizes expanded_sizes;
+  ExpandedMemory expanded;
 
   // Mixture of experts, k choices a token.
   float* router_logits = nullptr;   // [T, E]

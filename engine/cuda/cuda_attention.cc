@@ -1,8 +1,7 @@
-// The attention half of a layer: projections, key normalisation, latent write, attention.
+// The attention half of a layer: projections, key normalisation, latent write.
 #include "engine/cuda/cuda_transformer.h"
 #include "kernels/cuda/attention_operands.h"
 #include "kernels/cuda/latent_write.h"
-#include "kernels/cuda/mla_decode.h"
 #include "kernels/cuda/operators.h"
 
 namespace latentd {
@@ -27,7 +26,7 @@ void CudaTransformer::Attention(int64_t layer, const StepBatch& batch, const Ste
         BlockLayout::Make(layout_.num_layers, group.width.kv, layout_.rope_dim, layout_.num_alphas);
     // Before attention: a token attends to itself as stored.
     WriteLatents(layer, group, layout, inputs, h.Rows(group.first_row, group.num_rows));
-    AttendGroup(layer, group, layout, inputs, inputs.groups[g], q, heads);
+    AttendGroup({layer, group, layout, q, heads}, inputs, inputs.groups[g], inputs.expanded[g]);
   }
   project_.Linear({.x = heads, .w = w.o_proj, .y = out, .bias = w.o_bias});
 }
@@ -97,61 +96,6 @@ void CudaTransformer::WriteLatents(int64_t layer, const WidthGroup& group,
                               .w_uk_group_stride = (d_n + config_.v_head_dim) * w.kv_b_proj.ld,
                               .num_kv_groups = config_.num_kv_groups,
                               .key_squares = a_.key_squares});
-}
-
-void CudaTransformer::AttendGroup(int64_t layer, const WidthGroup& group, const BlockLayout& layout,
-                                  const StepInputs& inputs,
-                                  const std::vector<AttentionStep>& launches,
-                                  MatrixView<const float> q, MatrixView<float> heads) {
-  const DeviceLayer& w = weights_.layers[static_cast<size_t>(layer)];
-  const int64_t num_heads = config_.num_heads, groups = config_.num_kv_groups;
-  const int64_t d_n = config_.qk_nope_head_dim, d_v = config_.v_head_dim;
-  const int64_t first = group.first_row, count = group.num_rows, row_latent = layout.row_latent;
-  const int64_t group_stride = (d_n + d_v) * w.kv_b_proj.ld, ld = AbsorbedLd(layout);
-  // Row numbers are the batch's, with this width's pitch: the rows before the first stay unread.
-  // Its sums may stand where attention writes next.
-  project_.AbsorbQuery({.q = q.Rows(first, count),
-                        .w_uk = w.kv_b_proj.Rows(0, d_n).Leading(group.width.kv),
-                        .w_uk_group_stride = group_stride,
-                        .num_heads = num_heads,
-                        .num_kv_groups = groups,
-                        .nope_dim = d_n,
-                        .rope_dim = layout.rope_dim,
-                        .row_latent = row_latent,
-                        .out = a_.absorbed + first * num_heads * ld,
-                        .out_ld = ld},
-                       a_.z + first * num_heads * row_latent);
-  for (const AttentionStep& launch : launches) {
-    cuda::MlaDecode(stream_, {.q = a_.absorbed,
-                              .q_rows = launch.end_row * num_heads,
-                              .q_ld = ld,
-                              .out = a_.z,
-                              .num_heads = static_cast<int>(num_heads),
-                              .num_kv_groups = static_cast<int>(groups),
-                              .row_latent = static_cast<int>(row_latent),
-                              .rope_dim = static_cast<int>(layout.rope_dim),
-                              .key_norm = config_.key_norm,
-                              .softmax_scale = config_.softmax_scale,
-                              .pool = pool_.base,
-                              .pool_bytes = pool_.bytes,
-                              .layer = layout.layer(layer),
-                              .block_tables = launch.block_tables,
-                              .block_table_ld = inputs.block_table_ld,
-                              .items = launch.items,
-                              .row_tiles = launch.row_tiles,
-                              .plan = &launch.plan,
-                              .partials = a_.partials});
-  }
-  // o_h = W_UV,g(h) z_h for every head.
-  project_.Linear(
-      {.x = {a_.z + first * num_heads * row_latent, count, group.width.kv, num_heads * row_latent},
-       .w = w.kv_b_proj.Rows(d_n, d_v).Leading(group.width.kv),
-       .y = {heads.row(first), count, d_v, heads.ld},
-       .batch = num_heads,
-       .x_batch_stride = row_latent,
-       .y_batch_stride = d_v,
-       .w_batch_stride = group_stride,
-       .w_batch_share = num_heads / groups});
 }
 
 }  // namespace latentd

@@ -76,9 +76,9 @@ CudaExecutor::CudaExecutor(const ModelConfig& config, const DeviceWeights& weigh
                            std::unique_ptr<cuda::BlasLt> library)
     : config_(config),
       pool_(std::move(pool)),
-      sender_(config, limits, cuda::QueryDevice().num_processors),
       transformer_(config, weights, layout, limits, this->pool(), stream_.get(),
                    std::move(library)),
+      sender_(config, limits, cuda::QueryDevice().num_processors, transformer_.expanded()),
       graphs_(stream_.get(), static_cast<size_t>(limits.max_graphs)),
       sampler_(config.vocab_size, limits),
       logits_(static_cast<size_t>(kLogitsTile * config.vocab_size) * sizeof(float)) {}

@@ -81,8 +81,8 @@ class CudaExecutor : public Executor {
   const ModelConfig& config_;
   const std::unique_ptr<cuda::DeviceBuffer> pool_;
   cuda::Stream stream_;
-  StepSender sender_;
   CudaTransformer transformer_;
+  StepSender sender_;
   StepGraphs graphs_;
   DeviceSampler sampler_;
   cuda::PinnedBuffer logits_;  // [kLogitsTile, V]

@@ -25,7 +25,8 @@ CudaTransformer::CudaTransformer(const ModelConfig& config, const DeviceWeights&
       pool_(pool),
       stream_(stream),
       memory_(static_cast<size_t>(DeviceBytes(config, layout, limits))),
-      project_(stream, std::move(library), a_) {
+      project_(stream, std::move(library), a_),
+      expanded_(config, weights, stream, project_.library(), a_) {
   LATENTD_CHECK(layout.format == CacheFormat::kBf16);
   DeviceArena arena(memory_.data());
   a_ = Activations::Place(config, layout, limits, arena);

@@ -8,6 +8,7 @@
 #include "cache/block_layout.h"
 #include "engine/cuda/activations.h"
 #include "engine/cuda/device_weights.h"
+#include "engine/cuda/expanded_route.h"
 #include "engine/cuda/projections.h"
 #include "engine/cuda/step_inputs.h"
 #include "engine/model/config.h"
@@ -41,6 +42,8 @@ class CudaTransformer {
   // Runs one layer on x and writes the layer's latents to the pool. batch: what inputs were made
   // of; of sequences that it has dropped since, the results mean nothing.
   void RunLayer(int64_t layer, const StepBatch& batch, const StepInputs& inputs);
+  // Says which chunks of a step it expands; as long as the transformer.
+  ExpandedRoute* expanded() { return &expanded_; }
   // Logits of the rows inputs.wanted[first … first + count − 1], at most kLogitsTile, in device
   // memory: [count, V], overwritten by the next call.
   MatrixView<const float> Logits(const StepInputs& inputs, int64_t first, int64_t count);
@@ -59,10 +62,22 @@ class CudaTransformer {
   void RotateQuery(const DeviceLayer& w, const StepInputs& inputs, MatrixView<float> q);
   void WriteLatents(int64_t layer, const WidthGroup& group, const BlockLayout& layout,
                     const StepInputs& inputs, MatrixView<const float> h);
-  // The rows of one group, from their queries to the heads' outputs W_UV z.
-  void AttendGroup(int64_t layer, const WidthGroup& group, const BlockLayout& layout,
-                   const StepInputs& inputs, const std::vector<AttentionStep>& launches,
-                   MatrixView<const float> q, MatrixView<float> heads);
+  // Rows of one width in a layer, each from its query to its heads' outputs.
+  struct AttentionRows {
+    int64_t layer;
+    const WidthGroup& group;
+    const BlockLayout& layout;
+    MatrixView<const float> q;  // of all rows of the step, and so are heads
+    MatrixView<float> heads;
+  };
+  void AttendGroup(const AttentionRows& rows, const StepInputs& inputs,
+                   const std::vector<AttentionStep>& launches,
+                   const std::vector<ExpandedStep>& expanded);
+  void AttendExpanded(const AttentionRows& rows, const ExpandedStep& step);
+  // The absorbed route of `count` rows: what stands before attention, and W_UV z after it.
+  void AbsorbQuery(const AttentionRows& rows, int64_t first, int64_t count);
+  void Launch(const AttentionRows& rows, const StepInputs& inputs, const AttentionStep& launch);
+  void ProjectValues(const AttentionRows& rows, int64_t first, int64_t count);
   void DenseMlp(const MlpWeights& w, const StepBatch& batch, MatrixView<const float> h,
                 MatrixView<float> out);
   void Mlp(const MlpWeights& w, MatrixView<const float> h, MatrixView<float> out);
@@ -76,6 +91,7 @@ class CudaTransformer {
   cuda::DeviceBuffer memory_;
   Activations a_;
   Projections project_;
+  ExpandedRoute expanded_;
 };
 
 }  // namespace latentd

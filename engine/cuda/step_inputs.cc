@@ -4,6 +4,7 @@
 #include <cstring>
 #include <utility>
 
+#include "engine/cuda/expanded_route.h"
 #include "engine/model/query_factors.h"
 #include "kernels/core/check.h"
 #include "kernels/cuda/shared_tile.h"
@@ -40,10 +41,12 @@ int64_t StepSender::DeviceBytes(const ModelConfig& config, const StepLimits& lim
          bytes(kFixedPieces + 2 * limits.max_rows, kAlign);
 }
 
-StepSender::StepSender(const ModelConfig& config, const StepLimits& limits, int num_processors)
+StepSender::StepSender(const ModelConfig& config, const StepLimits& limits, int num_processors,
+                       ExpandedRoute* route)
     : config_(config),
       limits_(limits),
       num_processors_(num_processors),
+      route_(route),
       host_(static_cast<size_t>(DeviceBytes(config, limits, num_processors))),
       device_(host_.bytes()),
       angles_(config.rope, CeilDiv(limits.max_context, kBlockTokens) * kBlockTokens) {}
@@ -69,6 +72,7 @@ const StepInputs& StepSender::Send(CUstream_st* stream, StepBatch* batch,
                 static_cast<int64_t>(batch->sequences.size()) <= limits_.max_sequences);
   used_ = 0;
   inputs_.shape.reset();
+  inputs_.expanded.assign(batch->groups.size(), {});
   if (TakesGraph(*batch)) {
     PadRows(PaddedRows(batch->num_rows(), limits_.max_rows), batch);
     PutRows(*batch, wanted);
@@ -142,20 +146,34 @@ void StepSender::PutAttention(const StepBatch& batch) {
   inputs_.groups.assign(batch.groups.size(), {});
   for (size_t g = 0; g < batch.groups.size(); ++g) {
     const WidthGroup& group = batch.groups[g];
-    const auto sequences =
-        std::span(batch.sequences).subspan(group.first_sequence, group.num_sequences);
-    for (const AttentionLaunch& launch :
-         CutLaunches(sequences, config_.num_heads, RowLatent(group.width.kv), PartialFloats())) {
-      AttentionStep& step = inputs_.groups[g].emplace_back();
-      step.plan =
-          cuda::PlanDecode(launch.sequences, static_cast<int>(config_.num_heads), num_processors_);
-      step.items = Put(std::span<const cuda::DecodeItem>(step.plan.items));
-      step.row_tiles = Put(std::span<const cuda::DecodeRowTile>(step.plan.row_tiles));
-      const auto first = static_cast<int64_t>(group.first_sequence + launch.first_sequence);
-      step.block_tables = tables + first * inputs_.block_table_ld;
-      const AttentionSequence& last = launch.sequences.back();
-      step.end_row = last.first_row + last.num_tokens;
+    const size_t end = group.first_sequence + group.num_sequences;
+    size_t first = group.first_sequence;  // not in a launch yet
+    for (size_t i = first; i < end; ++i) {
+      const AttentionSequence& s = batch.sequences[i];
+      if (route_ == nullptr || !route_->Takes(s, group.width.kv)) continue;
+      PutLaunches(batch, tables, g, first, i);
+      inputs_.expanded[g].push_back({tables + static_cast<int64_t>(i) * inputs_.block_table_ld,
+                                     s.first_row, s.num_tokens, s.first_position});
+      first = i + 1;
     }
+    PutLaunches(batch, tables, g, first, end);
+  }
+}
+
+void StepSender::PutLaunches(const StepBatch& batch, const uint32_t* tables, size_t group,
+                             size_t first, size_t end) {
+  for (const AttentionLaunch& launch :
+       CutLaunches(std::span(batch.sequences).subspan(first, end - first), config_.num_heads,
+                   RowLatent(batch.groups[group].width.kv), PartialFloats())) {
+    AttentionStep& step = inputs_.groups[group].emplace_back();
+    step.plan =
+        cuda::PlanDecode(launch.sequences, static_cast<int>(config_.num_heads), num_processors_);
+    step.items = Put(std::span<const cuda::DecodeItem>(step.plan.items));
+    step.row_tiles = Put(std::span<const cuda::DecodeRowTile>(step.plan.row_tiles));
+    step.block_tables =
+        tables + static_cast<int64_t>(first + launch.first_sequence) * inputs_.block_table_ld;
+    const AttentionSequence& last = launch.sequences.back();
+    step.end_row = last.first_row + last.num_tokens;
   }
 }
 

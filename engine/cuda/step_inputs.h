@@ -32,6 +32,10 @@ struct StepLimits {
   int64_t draw_list_bytes = int64_t{16} << 20;
   // Products by a library, which has memory of its own.
   bool relaxed = false;
+  // Relaxed: room for the expanded attention of long prompt chunks, of which no more is taken than
+  // it can use; where it does not suffice they stay absorbed. Tokens of context expanded at a time.
+  int64_t expanded_bytes = int64_t{128} << 20;
+  int64_t expanded_span_tokens = 512;
 };
 
 // One launch of the decode attention. Pointers are device memory.
@@ -43,6 +47,16 @@ struct AttentionStep {
   int64_t end_row = 0;                     // of the batch: one past the launch's last
 };
 
+// A chunk that takes the expanded route (ExpandedRoute).
+struct ExpandedStep {
+  const uint32_t* block_table = nullptr;  // of its sequence, device memory
+  int64_t first_row = 0;                  // of the batch
+  int64_t num_tokens = 0;
+  int64_t first_position = 0;
+};
+
+class ExpandedRoute;
+
 // Pointers are device memory, borrowed until the next Send.
 struct StepInputs {
   std::span<const uint32_t> token_ids;   // [T]
@@ -51,7 +65,9 @@ struct StepInputs {
   const int64_t* slots = nullptr;        // [T], as LatentWrite wants them
   std::span<const int32_t> wanted;       // [T]; rows that give logits as Send was told, then 0
   int64_t block_table_ld = 0;            // elements; of a decode step 1, as items name elements
-  std::vector<std::vector<AttentionStep>> groups;  // launches of each width group
+  // Of each width group: launches of the decode attention, and the chunks that are in none of them.
+  std::vector<std::vector<AttentionStep>> groups;
+  std::vector<std::vector<ExpandedStep>> expanded;
   // Of a step that may run as a graph: then the pointers above depend on it alone.
   std::optional<DecodeShape> shape;
 };
@@ -59,7 +75,9 @@ struct StepInputs {
 // Engine thread only. Borrows config.
 class StepSender {
  public:
-  StepSender(const ModelConfig& config, const StepLimits& limits, int num_processors);
+  // route: which chunks are expanded, borrowed; null: none.
+  StepSender(const ModelConfig& config, const StepLimits& limits, int num_processors,
+             ExpandedRoute* route = nullptr);
 
   // Bytes of device memory that it holds.
   static int64_t DeviceBytes(const ModelConfig& config, const StepLimits& limits,
@@ -88,6 +106,9 @@ class StepSender {
   void PutRows(const StepBatch& batch, std::span<const int32_t> wanted);
   const uint32_t* PutBlockTables(const StepBatch& batch);
   void PutAttention(const StepBatch& batch);
+  // Of the sequences first … end − 1 of a width group.
+  void PutLaunches(const StepBatch& batch, const uint32_t* tables, size_t group, size_t first,
+                   size_t end);
   bool TakesGraph(const StepBatch& batch) const;
   void PutDecode(const StepBatch& batch);
   int64_t PartialFloats() const;
@@ -95,6 +116,7 @@ class StepSender {
   const ModelConfig& config_;
   const StepLimits limits_;
   const int num_processors_;
+  ExpandedRoute* const route_;
   cuda::PinnedBuffer host_;
   cuda::DeviceBuffer device_;
   AngleTable angles_;

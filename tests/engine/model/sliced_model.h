@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstring>
 #include <memory>
 #include <random>
 #include <utility>
@@ -29,15 +30,18 @@ inline ModelConfig ElasticGeometry(KeyNorm norm, int64_t rope_dim = kRope) {
 inline WeightView CopySlice(RandomModel* to, const WeightView& from,
                             const std::vector<std::pair<int64_t, int64_t>>& row_ranges,
                             int64_t cols) {
-  auto& data = to->storage.emplace_back(std::make_unique<std::vector<float>>());
+  int64_t rows = 0;
+  for (const auto& range : row_ranges) rows += range.second;
+  const size_t size = SizeOf(from.dtype), row_bytes = static_cast<size_t>(cols) * size;
+  auto& data = to->storage.emplace_back(
+      std::make_unique<std::vector<float>>(static_cast<size_t>(rows * cols)));
+  auto* at = reinterpret_cast<std::byte*>(data->data());
   for (const auto& [first, count] : row_ranges) {
-    for (int64_t i = first; i < first + count; ++i) {
-      const auto* row = static_cast<const float*>(from.data) + i * from.ld;
-      data->insert(data->end(), row, row + cols);
+    for (int64_t i = first; i < first + count; ++i, at += row_bytes) {
+      std::memcpy(at, from.Rows(i, 1).data, row_bytes);
     }
   }
-  const auto rows = static_cast<int64_t>(data->size()) / cols;
-  return {data->data(), DType::kF32, rows, cols, cols};
+  return {data->data(), from.dtype, rows, cols, cols};
 }
 
 inline RandomModel Sliced(const RandomModel& model, Width width) {
@@ -55,10 +59,10 @@ inline RandomModel Sliced(const RandomModel& model, Width width) {
       w.q_a_norm.resize(static_cast<size_t>(width.q));
       w.q_b_proj = CopySlice(&out, w.q_b_proj, {{0, w.q_b_proj.rows}}, width.q);
     }
-    w.kv_a_proj = CopySlice(&out, w.kv_a_proj, {{0, width.kv}, {kKv, d_r}}, d);
+    w.kv_a_proj = CopySlice(&out, w.kv_a_proj, {{0, width.kv}, {full.kv_lora_rank, d_r}}, d);
     w.kv_a_norm.resize(static_cast<size_t>(width.kv));
     if (!w.kv_a_bias.empty()) {
-      w.kv_a_bias.erase(w.kv_a_bias.begin() + width.kv, w.kv_a_bias.begin() + kKv);
+      w.kv_a_bias.erase(w.kv_a_bias.begin() + width.kv, w.kv_a_bias.begin() + full.kv_lora_rank);
       w.q_a_bias.resize(static_cast<size_t>(width.q));
     }
     w.kv_b_proj = CopySlice(&out, w.kv_b_proj, {{0, w.kv_b_proj.rows}}, width.kv);
