@@ -73,6 +73,20 @@ def test_relaxed_is_as_exact(start, name):
     assert calls.call("GetModel", calls.message("GetModelRequest")).determinism == "relaxed"
 
 
+def long_prompts(goldens):
+    """Of which chunks of 128 tokens take the expanded route in relaxed (expanded_plan_test.cc)."""
+    return [prompt for prompt in goldens["prompts"] if 128 <= len(prompt["ids"]) <= 150][:3]
+
+
+def test_long_prompts_by_the_expanded_route_are_as_exact(start):
+    server = start("--model", GOLDEN / "tiny-deepseek-v3", *ARGUMENTS[:-1], "256", "--determinism", "relaxed",
+                   binary=EMULATED)
+    goldens = compare.load(GOLDEN / "tiny-deepseek-v3.json.gz")
+    passed, report = compare.compare(compare.HttpClient(server.url), {**goldens, "prompts": long_prompts(goldens)})
+    print(report)
+    assert passed, report
+
+
 @pytest.mark.parametrize("name, setting", [("tiny-elastic-blockwise", "strict"), ("tiny-elastic-unified", "strict"),
                                            ("tiny-elastic-blockwise", "relaxed")])
 def test_widths_on_the_emulated_device(start, name, setting):
@@ -81,7 +95,8 @@ def test_widths_on_the_emulated_device(start, name, setting):
         client = compare.HttpClient(server.url)
         complete = client._complete
         client._complete = lambda **body: complete(width=goldens["width"], **body)
-        few = {**goldens, "prompts": [{**p, "greedy": []} for p in goldens["prompts"][:3]]}
+        prompts = long_prompts(goldens) if setting == "relaxed" else goldens["prompts"][:3]
+        few = {**goldens, "prompts": [{**p, "greedy": []} for p in prompts]}
         measured, worst = compare.compare_logprobs(client, few)
         assert measured[0] <= goldens["bf16_next_token"]["mean"], (goldens["width"], worst)
 
