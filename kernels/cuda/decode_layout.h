@@ -58,12 +58,13 @@ struct TensorBox {
   std::array<uint32_t, 3> box;
 };
 
-// q [rows][row_width]; a box is one chunk of 64 rows at (64 · chunk, first row).
-constexpr TensorBox QueryBox(int64_t row_width, int64_t rows, int64_t row_bytes) {
+// q [rows][row_width]; a box is one chunk of tile_rows rows at (64 · chunk, first row).
+constexpr TensorBox QueryBox(int64_t row_width, int64_t rows, int64_t row_bytes,
+                             int tile_rows = kTileRows) {
   return {2,
           {static_cast<uint64_t>(row_width), static_cast<uint64_t>(rows), 1},
           {static_cast<uint64_t>(row_bytes), 0},
-          {kChunkLanes, kTileRows, 1}};
+          {kChunkLanes, static_cast<uint32_t>(tile_rows), 1}};
 }
 
 // The pool from one layer's rows on: lanes, 64 slots, then granules, of which neighbours overlap,

@@ -7,6 +7,7 @@
 #include "kernels/core/check.h"
 #include "kernels/cuda/mla_decode.h"
 #include "kernels/cuda/shared_tile.h"
+#include "kernels/cuda/swapped_layout.h"
 
 namespace latentd::cuda {
 
@@ -56,6 +57,13 @@ inline void CheckDecodeArgs(const MlaDecodeArgs& args) {
   LATENTD_CHECK(cluster == 1 || cluster == kClusterCtas);
   LATENTD_CHECK(args.plan->items.size() % cluster == 0 &&
                 args.plan->num_ctas % args.plan->cluster == 0);
+}
+
+// Of the launch: 0 where query rows are wgmma's rows.
+inline int ColumnsOf(const MlaDecodeArgs& args) {
+  const int columns = args.columns.value_or(DecodeColumns(args.num_heads, args.plan->slot_rows));
+  LATENTD_CHECK(columns == 0 || (columns >= args.plan->slot_rows && args.plan->cluster == 1));
+  return columns;
 }
 
 inline DecodeParams DecodeParamsOf(const MlaDecodeArgs& args) {

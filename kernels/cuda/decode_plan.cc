@@ -4,6 +4,7 @@
 
 #include "kernels/core/check.h"
 #include "kernels/cuda/shared_tile.h"
+#include "kernels/cuda/swapped_layout.h"
 
 namespace latentd::cuda {
 namespace {
@@ -107,6 +108,7 @@ int32_t ChooseNumCtas(int64_t num_items, int num_processors) {
 }
 
 bool PairsTiles(std::span<const AttentionSequence> sequences, int num_heads, int num_processors) {
+  if (DecodeColumns(num_heads, kTileRows) != 0) return false;
   int64_t items = 0, paired = 0;  // by units, as if all rows of a sequence saw as much as its last
   for (const AttentionSequence& s : sequences) {
     const int64_t units = CeilDiv(s.first_position + s.num_tokens, kUnitTokens);

@@ -72,10 +72,11 @@ int64_t Makespan(std::span<const DecodeItem> items, int64_t num_ctas);
 // One thread block on each processor, or fewer when there is less to do.
 int32_t ChooseNumCtas(int64_t num_items, int num_processors);
 
-// Whether row tiles should be planned in pairs. An odd tile leaves its partner without rows, and an
-// odd processor is left idle: they may cost less than an eighth more items, since to share what is
-// read gains no more (mla_decode.cu, estimated). Where each sequence has one token the answer
-// depends on num_heads and num_processors alone, so a recorded launch never has to change it.
+// Whether row tiles should be planned in pairs; never in exchanged roles (swapped_layout.h). An odd
+// tile leaves its partner without rows, and an odd processor is left idle: they may cost less than
+// an eighth more items, since to share what is read gains no more (mla_decode.cu, estimated). Where
+// each sequence has one token the answer depends on num_heads and num_processors alone, so a
+// recorded launch never has to change it.
 bool PairsTiles(std::span<const AttentionSequence> sequences, int num_heads, int num_processors);
 
 // Items of the given span, in pairs if cluster is kClusterCtas. REQUIRES: span_tokens is

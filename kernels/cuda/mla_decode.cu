@@ -1,4 +1,4 @@
-// The decode attention of mla_decode.h.
+// The decode attention of mla_decode.h for models of many heads; of few: mla_swapped.cu.
 //
 // A query row costs, per cached token, 2·(r_w + d_r) FLOP for q·k and 2·r_w for p·c; a token is
 // 2·(r_w + d_r) bytes, and 4·G more with key norm. With r_w = 512, d_r = 64 and R rows that is

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 #include "kernels/core/dtype.h"
 #include "kernels/cuda/decode_plan.h"
@@ -40,6 +41,9 @@ struct MlaDecodeArgs {
   const DecodePlan* plan = nullptr;          // host: the sizes
   float* partials = nullptr;  // [plan.num_slots][plan.slot_rows][SlotRowFloats(row_latent)],
                               // scratch, 16-byte aligned
+  // For tests: what DecodeColumns (swapped_layout.h) would say otherwise. 16, 32 or 64, at least
+  // plan.slot_rows, or 0; no bit depends on which of the three.
+  std::optional<int> columns = std::nullopt;
 };
 
 // Enqueues the decode kernel and the combine kernel. Any thread, one at a time per stream. A broken

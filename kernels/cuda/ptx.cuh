@@ -79,6 +79,11 @@ __device__ inline uint32_t PackBf16(float low, float high) {
 __device__ inline void StoreShared(uint32_t address, uint32_t value) {
   asm volatile("st.shared.b32 [%0], %1;" ::"r"(address), "r"(value) : "memory");
 }
+// The low half.
+__device__ inline void StoreSharedHalf(uint32_t address, uint32_t value) {
+  asm volatile("st.shared.b16 [%0], %1;" ::"r"(address), "h"(static_cast<uint16_t>(value))
+               : "memory");
+}
 __device__ inline void StoreShared2(uint32_t address, uint32_t first, uint32_t second) {
   asm volatile("st.shared.v2.b32 [%0], {%1, %2};" ::"r"(address), "r"(first), "r"(second)
                : "memory");
@@ -95,6 +100,14 @@ __device__ inline float2 LoadFloat2(const float* place) {
                : "l"(place)
                : "memory");
   return value;
+}
+__device__ inline float LoadFloat(const float* place) {
+  float value;
+  asm volatile("ld.global.f32 %0, [%1];" : "=f"(value) : "l"(place) : "memory");
+  return value;
+}
+__device__ inline void StoreFloat(float* place, float value) {
+  asm volatile("st.global.f32 [%0], %1;" ::"l"(place), "f"(value) : "memory");
 }
 __device__ inline void StoreFloat2(float* place, float2 value) {
   asm volatile("st.global.v2.f32 [%0], {%1, %2};" ::"l"(place), "f"(value.x), "f"(value.y)

@@ -8,6 +8,7 @@
 #include "kernels/cuda/decode_params.h"
 #include "kernels/cuda/partial_softmax.h"
 #include "tests/kernels/cuda/emulated_decode_block.h"
+#include "tests/kernels/cuda/swapped_emulator.h"
 
 namespace latentd::cuda {
 namespace {
@@ -99,13 +100,22 @@ void CombineRow(const CombineParams& params, const DecodeRowTile& tile, int row)
     out[j] = total.values[static_cast<size_t>(j)] / total.sum;
 }
 
+void EmulateItems(const MlaDecodeArgs& args, const DecodeParams& params) {
+  static std::mt19937 rng(3);
+  for (int cta = 0; cta < args.plan->num_ctas; cta += args.plan->cluster) {
+    RunCluster(args, params, cta, rng);
+  }
+}
+
 }  // namespace
 
 void EmulateMlaDecode(const MlaDecodeArgs& args) {
   const DecodeParams params = DecodeParamsOf(args);
-  static std::mt19937 rng(3);
-  for (int cta = 0; cta < args.plan->num_ctas; cta += args.plan->cluster) {
-    RunCluster(args, params, cta, rng);
+  const int columns = ColumnsOf(args);
+  if (columns == 0) {
+    EmulateItems(args, params);
+  } else {
+    EmulateSwappedItems(args, params, columns);
   }
   const CombineParams combine = CombineParamsOf(args);
   const std::span row_tiles(combine.row_tiles, args.plan->row_tiles.size());

@@ -70,7 +70,7 @@ Step Step::Only(size_t sequence, int64_t token, int64_t num_tokens) const {
   return other;
 }
 
-std::vector<float> Step::Run(const DecodePlan& plan) const {
+std::vector<float> Step::Run(const DecodePlan& plan, std::optional<int> columns) const {
   const int64_t slot_floats = plan.slot_rows * SlotRowFloats(shape.row_latent);
   std::vector<float> partials(static_cast<size_t>(plan.num_slots * slot_floats), kNan);
   std::vector<float> out(static_cast<size_t>(q_rows * shape.row_latent), kNan);
@@ -94,6 +94,7 @@ std::vector<float> Step::Run(const DecodePlan& plan) const {
   args.row_tiles = plan.row_tiles.data();
   args.plan = &plan;
   args.partials = partials.data();
+  args.columns = columns;
   RunMlaDecode(args, static_cast<int64_t>(tables.size()) / table_ld);
   return out;
 }

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <limits>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -42,8 +43,9 @@ struct Step {
   // A step without its sequences but one, or without its first tokens.
   Step Only(size_t sequence, int64_t token, int64_t num_tokens) const;
 
-  // Rows of the step, heads and lanes after one another: of the kernel, and of the CPU.
-  std::vector<float> Run(const DecodePlan& plan) const;
+  // Rows of the step, heads and lanes after one another: of the kernel, and of the CPU. columns: as
+  // in MlaDecodeArgs.
+  std::vector<float> Run(const DecodePlan& plan, std::optional<int> columns = {}) const;
   std::vector<float> Oracle() const;
 
   static constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
@@ -62,5 +64,9 @@ struct Step {
 
 // REQUIREs that sampled rows of what Run gave are as near the oracle as rounding allows.
 void RequireNearOracle(const Step& step, const std::vector<float>& actual);
+
+// What Run gives with query rows as wgmma's columns, the same of every number of columns that holds
+// the plan's tiles: that is REQUIREd.
+std::vector<float> RunSwapped(const Step& step, const DecodePlan& plan);
 
 }  // namespace latentd::cuda

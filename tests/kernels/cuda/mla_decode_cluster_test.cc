@@ -29,9 +29,9 @@ TEST_CASE("pairs of row tiles agree with the oracle, and with tiles on their own
        }) {
     const Step step(rng, shape, {130, 1, 64, 65}, {1, 1, 2, 1});
     const std::vector<float> alone =
-        step.Run(PlanDecodeWith(step.sequences, shape.num_heads, 5, kGroupTokens));
+        step.Run(PlanDecodeWith(step.sequences, shape.num_heads, 5, kGroupTokens), 0);
     for (const int processors : {2, 7}) {
-      const std::vector<float> out = step.Run(Pairs(step, processors, kGroupTokens));
+      const std::vector<float> out = step.Run(Pairs(step, processors, kGroupTokens), 0);
       RequireNearOracle(step, out);
       RequireSameBits(out, alone, shape.Describe() + " on " + std::to_string(processors));
     }
@@ -47,10 +47,10 @@ TEST_CASE("pairs whose tiles see to different tiles, units and items keep every 
            {200, 200}, {130, 130}, {560, 128}, {2100, 128}, {2060, 200}, {4700, 100}}) {
     const Step step(rng, shape, {length, 70}, {new_tokens, 1});
     const std::vector<float> alone =
-        step.Run(PlanDecodeWith(step.sequences, shape.num_heads, 3, kUnitTokens));
+        step.Run(PlanDecodeWith(step.sequences, shape.num_heads, 3, kUnitTokens), 0);
     RequireNearOracle(step, alone);
     for (const int64_t span : {kUnitTokens, kGroupTokens}) {
-      RequireSameBits(step.Run(Pairs(step, 6, span)), alone,
+      RequireSameBits(step.Run(Pairs(step, 6, span), 0), alone,
                       std::to_string(length) + " tokens by " + std::to_string(span));
     }
   }

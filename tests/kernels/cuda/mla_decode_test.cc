@@ -2,6 +2,7 @@
 // bits.
 #include <algorithm>
 #include <catch2/catch.hpp>
+#include <optional>
 #include <random>
 #include <string>
 #include <vector>
@@ -29,11 +30,19 @@ std::vector<Shape> Shapes() {
   return shapes;
 }
 
+// With query rows as wgmma's rows and as its columns.
+void RequireBothNearOracle(const Step& step, int num_processors) {
+  const int heads = step.shape.num_heads;
+  RequireNearOracle(step, step.Run(PlanDecode(step.sequences, heads, num_processors), 0));
+  RequireNearOracle(
+      step, RunSwapped(step, PlanDecodeWith(step.sequences, heads, num_processors, kUnitTokens)));
+}
+
 TEST_CASE("the decode attention agrees with the oracle", "[small]") {
   std::mt19937 rng(11);
   for (const Shape& shape : Shapes()) {
     const Step step(rng, shape, {130, 1, 64, 65}, {1, 1, 3, 2});
-    RequireNearOracle(step, step.Run(PlanDecode(step.sequences, shape.num_heads, 5)));
+    RequireBothNearOracle(step, 5);
   }
 }
 
@@ -52,7 +61,7 @@ TEST_CASE("random geometries agree with the oracle") {
       new_tokens.push_back(std::min<int64_t>(pick(1, 5), lengths.back()));
     }
     const Step step(rng, shape, lengths, new_tokens);
-    RequireNearOracle(step, step.Run(PlanDecode(step.sequences, shape.num_heads, pick(1, 7))));
+    RequireBothNearOracle(step, pick(1, 7));
   }
 }
 
@@ -64,9 +73,11 @@ TEST_CASE("long contexts agree with the oracle, and items of any span give the s
     const Step step(rng, shape, {length}, {2});
     const DecodePlan units = PlanDecodeWith(step.sequences, shape.num_heads, 132, kUnitTokens);
     const DecodePlan groups = PlanDecodeWith(step.sequences, shape.num_heads, 2, kGroupTokens);
-    const std::vector<float> out = step.Run(units);
-    RequireNearOracle(step, out);
-    RequireSameBits(step.Run(groups), out, std::to_string(length) + " tokens");
+    for (const int columns : {0, 64}) {
+      const std::vector<float> out = step.Run(units, columns);
+      RequireNearOracle(step, out);
+      RequireSameBits(step.Run(groups, columns), out, std::to_string(length) + " tokens");
+    }
   }
 }
 
@@ -74,17 +85,22 @@ TEST_CASE("a row has the bits that it has alone, in any batch and any packing of
   std::mt19937 rng(14);
   const Shape shape = {24, 4, 128, 32, KeyNorm::kUnified};
   const Step step(rng, shape, {70, 600, 127}, {3, 6, 1});
-  const std::vector<float> together = step.Run(PlanDecode(step.sequences, shape.num_heads, 2));
-  for (size_t i = 0; i < step.sequences.size(); ++i) {
-    for (int64_t token = 0; token < step.sequences[i].num_tokens; ++token) {
-      const Step alone = step.Only(i, token, 1);
-      const std::vector<float> out = alone.Run(PlanDecode(alone.sequences, shape.num_heads, 132));
-      const int64_t row = (step.sequences[i].first_row + token) * shape.num_heads;
-      const auto begin = static_cast<size_t>(row * shape.row_latent);
-      const auto count = static_cast<size_t>(shape.num_heads * shape.row_latent);
-      RequireSameBits(std::span(out).subspan(begin, count),
-                      std::span(together).subspan(begin, count),
-                      "sequence " + std::to_string(i) + " token " + std::to_string(token));
+  // As the heads say, 64 columns together and 32 alone; then as wgmma's rows.
+  for (const std::optional<int> columns : {std::optional<int>(), std::optional(0)}) {
+    const std::vector<float> together =
+        step.Run(PlanDecode(step.sequences, shape.num_heads, 2), columns);
+    for (size_t i = 0; i < step.sequences.size(); ++i) {
+      for (int64_t token = 0; token < step.sequences[i].num_tokens; ++token) {
+        const Step alone = step.Only(i, token, 1);
+        const std::vector<float> out =
+            alone.Run(PlanDecode(alone.sequences, shape.num_heads, 132), columns);
+        const int64_t row = (step.sequences[i].first_row + token) * shape.num_heads;
+        const auto begin = static_cast<size_t>(row * shape.row_latent);
+        const auto count = static_cast<size_t>(shape.num_heads * shape.row_latent);
+        RequireSameBits(std::span(out).subspan(begin, count),
+                        std::span(together).subspan(begin, count),
+                        "sequence " + std::to_string(i) + " token " + std::to_string(token));
+      }
     }
   }
 }
