@@ -77,6 +77,7 @@ DecodeCase::DecodeCase(const DecodeShape& shape, const cuda::DeviceBuffer& pool,
   args_.items = reinterpret_cast<const cuda::DecodeItem*>(items_.data());
   args_.row_tiles = reinterpret_cast<const cuda::DecodeRowTile*>(row_tiles_.data());
   args_.plan = &plan_;
+  if (!shape.may_swap) args_.columns = 0;
   args_.partials = reinterpret_cast<float*>(partials_.data());
 }
 

@@ -18,6 +18,7 @@ struct DecodeShape {
   int64_t row_latent = 512;
   int64_t rope_dim = 64;
   bool may_pair = true;  // row tiles share what they read where the plan says so
+  bool may_swap = true;  // query rows are the matrix units' columns where the heads say so
 
   int64_t RowWidth() const { return row_latent + rope_dim; }
   int64_t RowBytes() const { return 2 * RowWidth(); }

@@ -18,6 +18,7 @@ Json Described(const DecodeShape& shape, const std::vector<double>& seconds) {
           {"num_heads", shape.num_heads},
           {"num_kv_groups", shape.num_kv_groups},
           {"may_pair", shape.may_pair},
+          {"may_swap", shape.may_swap},
           {"floor_bytes", FloorBytes(shape)},
           {"floor_flops", FloorFlops(shape)},
           {"median_seconds", Quantile(seconds, 0.5)},

@@ -21,6 +21,13 @@ std::vector<DecodeShape> OnOwnAndPaired(DecodeShape shape) {
   return {on_own, shape};
 }
 
+// Query rows as the matrix units' rows, and as their columns.
+std::vector<DecodeShape> AsRowsAndColumns(DecodeShape shape) {
+  DecodeShape as_rows = shape;
+  as_rows.may_swap = false;
+  return {as_rows, shape};
+}
+
 }  // namespace
 
 std::span<const Row> Rows() {
@@ -31,6 +38,8 @@ std::span<const Row> Rows() {
        {{.batch = 64, .context = k8k, .query_tokens = 8, .num_heads = 16}}},
       {"pairs off and on, 64 x 8k, 128 rows",
        OnOwnAndPaired({.batch = 64, .context = k8k, .num_heads = 128})},
+      {"exchanged roles off and on, 64 x 32k, 16 rows",
+       AsRowsAndColumns({.batch = 64, .context = k32k})},
       {"decode 1 x 64k, 16 rows", {{.batch = 1, .context = k64k}}},
       {"attention 4 x 4k, 16 rows", {{.batch = 4, .context = k4k}}},
       {"attention 4 x 32k, 16 rows", {{.batch = 4, .context = k32k}}},

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "kernels/cuda/decode_plan.h"
+#include "kernels/cuda/swapped_layout.h"
 
 namespace latentd::bench {
 namespace {
@@ -41,19 +42,22 @@ TEST_CASE("a row's name tells its shape") {
   }
 }
 
-TEST_CASE("a pair differs in its key norm alone, or in whether tiles are paired") {
+TEST_CASE("a pair differs in its key norm alone, in whether tiles are paired, or in roles") {
   for (const Row& row : Rows()) {
     if (row.shapes.size() == 1) continue;
     INFO(row.name);
     DecodeShape without = row.shapes[1];
-    if (!row.shapes[0].may_pair) {
-      CHECK(without.may_pair);
+    if (!row.shapes[0].may_pair || !row.shapes[0].may_swap) {
+      CHECK((without.may_pair && without.may_swap));
+      CHECK(row.shapes[0].may_pair != row.shapes[0].may_swap);
       CHECK(row.shapes[0].num_kv_groups == without.num_kv_groups);
       CHECK(FloorBytes(row.shapes[0]) == FloorBytes(without));
       CHECK(FloorFlops(row.shapes[0]) == FloorFlops(without));
       const std::vector<uint32_t> tables = RandomTables(without, 1);
-      CHECK(cuda::PairsTiles(Sequences(without, tables), static_cast<int>(without.num_heads),
-                             kProcessors));
+      const auto num_heads = static_cast<int>(without.num_heads);
+      CHECK(cuda::PairsTiles(Sequences(without, tables), num_heads, kProcessors) ==
+            row.shapes[0].may_swap);
+      CHECK((cuda::DecodeColumns(num_heads, num_heads) == 0) == row.shapes[0].may_swap);
       continue;
     }
     CHECK(without.num_kv_groups >= 1);
