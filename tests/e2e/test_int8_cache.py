@@ -1,26 +1,12 @@
 """--cache-format int8: the same doors, other bits, less memory, and little lost."""
 import json
 import re
-import subprocess
 import urllib.request
 
 import pytest
 
-from conftest import BINARY, DEMO, Rpc
-
-HELD_OUT = (DEMO / "held-out.txt").read_text(encoding="utf-8")[:20000]
-
-
-def latentd(*args, status=0):
-    done = subprocess.run([BINARY, *map(str, args)], capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    return done
-
-
-def score(text, *args):
-    out = latentd("score", *args, "--hash", text).stdout
-    return (float(re.search(r"^perplexity (\S+)$", out, re.MULTILINE)[1]),
-            re.search(r"^logits hash (\w+)$", out, re.MULTILINE)[1])
+from conftest import DEMO, Rpc
+from stored_formats import HELD_OUT, answer, latentd, score
 
 
 def latents(running):
@@ -47,16 +33,6 @@ def layout():
 
 def test_the_server_says_what_it_runs(server, start, layout):
     int8 = start("--cache-format", "int8")
-
-    def answer(running):
-        calls = Rpc(running)
-        request = calls.message("GenerateRequest", text="It was a", logits_hash=True,
-                                sampling=calls.message("Sampling", temperature=0),
-                                stop=calls.message("Stop", max_tokens=24))
-        messages = list(calls.call("Generate", request, timeout=60))
-        status = calls.call("GetStatus", calls.message("GetStatusRequest", admin=True), admin=True)
-        return "".join(m.text for m in messages), messages[-1].logits_hash, status.backend
-
     text, digest, backend = answer(int8)
     _, bf16_digest, bf16_backend = answer(server)
     assert len(text.split()) > 3 and answer(int8) == (text, digest, backend)

@@ -1,26 +1,12 @@
 """--weights int8 and int4: the same doors, other bits, and little lost."""
 import json
-import re
-import subprocess
 
 import pytest
 
-from conftest import BINARY, DEMO, Rpc
+from conftest import DEMO
+from stored_formats import HELD_OUT, answer, latentd, score
 
-HELD_OUT = (DEMO / "held-out.txt").read_text(encoding="utf-8")[:20000]
 FORMATS = ["int8", "int4"]
-
-
-def latentd(*args, status=0):
-    done = subprocess.run([BINARY, *map(str, args)], capture_output=True, text=True, check=False)
-    assert done.returncode == status, done.stderr
-    return done
-
-
-def score(text, *args):
-    out = latentd("score", *args, "--hash", text).stdout
-    return (float(re.search(r"^perplexity (\S+)$", out, re.MULTILINE)[1]),
-            re.search(r"^logits hash (\w+)$", out, re.MULTILINE)[1])
 
 
 @pytest.fixture(scope="module")
@@ -33,16 +19,6 @@ def text(tmp_path_factory):
 @pytest.mark.parametrize("weights", FORMATS)
 def test_the_server_says_what_it_runs(server, start, weights):
     copies = start("--weights", weights)
-
-    def answer(running):
-        calls = Rpc(running)
-        request = calls.message("GenerateRequest", text="It was a", logits_hash=True,
-                                sampling=calls.message("Sampling", temperature=0),
-                                stop=calls.message("Stop", max_tokens=24))
-        messages = list(calls.call("Generate", request, timeout=60))
-        status = calls.call("GetStatus", calls.message("GetStatusRequest", admin=True), admin=True)
-        return "".join(m.text for m in messages), messages[-1].logits_hash, status.backend
-
     text, digest, backend = answer(copies)
     _, stored_digest, stored_backend = answer(server)
     assert len(text.split()) > 3 and answer(copies) == (text, digest, backend)
