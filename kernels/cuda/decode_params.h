@@ -26,6 +26,17 @@ struct DecodeParams {
   float scale_log2;  // softmax scale · log2(e)
 };
 
+constexpr int kTilesPerUnit = static_cast<int>(kUnitTokens) / kTileRows;
+LATENTD_HD constexpr int NumTiles(const DecodeItem& item) {
+  return (item.end_token - item.first_token + kTileRows - 1) / kTileRows;
+}
+// A row of the item's partial sum.
+LATENTD_HD inline float* SlotRow(const DecodeParams& params, const DecodeItem& item, int row,
+                                 int row_latent) {
+  const int64_t slot_row = static_cast<int64_t>(item.slot) * params.slot_rows + row;
+  return params.partials + slot_row * SlotRowFloats(row_latent);
+}
+
 struct CombineParams {
   const DecodeRowTile* row_tiles;
   const float* partials;

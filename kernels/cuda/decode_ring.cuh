@@ -40,10 +40,6 @@ __device__ void ReleaseStage(uint32_t barrier) {
   }
 }
 
-__device__ inline int NumTiles(const DecodeItem& item) {
-  return (item.end_token - item.first_token + kTileRows - 1) / kTileRows;
-}
-
 // One tile of tokens, or this block's share of it for the whole cluster.
 template <int kLatentChunks, int kCluster>
 __device__ void CopyTile(const CUtensorMap* latent_map, int chunks, int granule, uint32_t n,

@@ -45,11 +45,6 @@ namespace latentd::cuda {
 namespace {
 
 constexpr int kDecodeThreads = 3 * kThreadsOfGroup;
-constexpr int kTilesPerUnit = static_cast<int>(kUnitTokens) / kTileRows;
-
-__device__ float* SlotOf(const DecodeParams& params, const DecodeItem& item, int64_t row_floats) {
-  return params.partials + static_cast<int64_t>(item.slot) * params.slot_rows * row_floats;
-}
 
 template <int kLatentChunks, int kCluster>
 __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, float* largest_of_row,
@@ -67,7 +62,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
     const DecodeItem item = params.items[i];
     if (EndsWalk(item)) break;
     const ThreadRows rows(item, thread);
-    float* slot = SlotOf(params, item, kRowFloats);
+    float* slot = SlotRow(params, item, 0, kLatentChunks * kChunkLanes);
     RowSums sums;
     BarrierWait(barriers[kQueriesFull], FullParity(num_items++));
     const int num_tiles = NumTiles(item);
@@ -136,7 +131,8 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
     const DecodeItem item = params.items[i];
     if (EndsWalk(item)) break;
     const ThreadRows rows(item, thread);
-    float* slot = SlotOf(params, item, kRowFloats) + kLayout.FirstChunk(1) * kChunkLanes;
+    float* slot =
+        SlotRow(params, item, 0, kLatentChunks * kChunkLanes) + kLayout.FirstChunk(1) * kChunkLanes;
     RowSums sums;
     const int num_tiles = NumTiles(item);
     for (int unit = 0; unit < num_tiles; unit += kTilesPerUnit) {

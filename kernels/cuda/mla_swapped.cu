@@ -44,11 +44,6 @@ namespace latentd::cuda {
 namespace {
 
 constexpr int kSwappedThreads = 3 * kThreadsOfGroup;
-constexpr int kTilesPerUnit = static_cast<int>(kUnitTokens) / kTileRows;
-
-__device__ float* SlotOf(const DecodeParams& params, const DecodeItem& item, int64_t row_floats) {
-  return params.partials + static_cast<int64_t>(item.slot) * params.slot_rows * row_floats;
-}
 
 // The weights of a tile, from its scores; n: tiles before it.
 template <int kColumns, int kLatentChunks>
@@ -85,7 +80,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params,
        i += static_cast<int>(gridDim.x)) {
     const DecodeItem item = params.items[i];
     if (EndsWalk(item)) break;
-    float* slot = SlotOf(params, item, kRowFloats);
+    float* slot = SlotRow(params, item, 0, kLatentChunks * kChunkLanes);
     ColumnSums column;
     SetRows(params, item, block, thread);
     BarrierWait(block.barriers[kQueriesFull], FullParity(num_items++));
@@ -129,7 +124,8 @@ __device__ void Consume(const DecodeParams& params,
        i += static_cast<int>(gridDim.x)) {
     const DecodeItem item = params.items[i];
     if (EndsWalk(item)) break;
-    float* slot = SlotOf(params, item, kRowFloats) + kLayout.FirstChunk(1) * kChunkLanes;
+    float* slot =
+        SlotRow(params, item, 0, kLatentChunks * kChunkLanes) + kLayout.FirstChunk(1) * kChunkLanes;
     const int num_tiles = NumTiles(item);
     for (int unit = 0; unit < num_tiles; unit += kTilesPerUnit) {
       const int end = min(unit + kTilesPerUnit, num_tiles);

@@ -23,7 +23,7 @@ std::vector<WalkStep> WalkOf(const MlaDecodeArgs& args, const DecodeParams& para
   std::vector<WalkStep> walk;
   for (int i = cta; i < params.num_items; i += args.plan->num_ctas) {
     if (EndsWalk(params.items[i])) break;
-    for (int tile = 0; tile < DecodeBlock::NumTiles(params.items[i]); ++tile) {
+    for (int tile = 0; tile < NumTiles(params.items[i]); ++tile) {
       walk.push_back({params.items[i], tile});
     }
   }

@@ -11,7 +11,6 @@ namespace {
 
 constexpr int kThreads = 128;  // of a warpgroup
 constexpr int kScoreRegisters = kTileRows / 2;
-constexpr int kTilesPerUnit = static_cast<int>(kUnitTokens) / kTileRows;
 
 }  // namespace
 
@@ -195,7 +194,7 @@ void DecodeBlock::EmptyStage(int stage) {
 
 void DecodeBlock::WriteStats(const DecodeItem& item) {
   for (int row = 0; row < item.num_rows; ++row) {
-    float* stats = SlotRow(item, row) + args_.row_latent;
+    float* stats = SlotRow(params_, item, row, args_.row_latent) + args_.row_latent;
     stats[0] = rows_[static_cast<size_t>(row)].group_largest;
     stats[1] = rows_[static_cast<size_t>(row)].group_sum;
   }
@@ -218,8 +217,9 @@ void DecodeBlock::EndUnit(const DecodeItem& item, bool first) {
       for (int i = 0; i < output.num_registers(); ++i) {
         const int row = FragmentRow(thread, i);
         if (row >= item.num_rows) continue;
-        float& place =
-            SlotRow(item, row)[layout_.FirstChunk(w) * kChunkLanes + FragmentColumn(thread, i)];
+        float& place = SlotRow(
+            params_, item, row,
+            args_.row_latent)[layout_.FirstChunk(w) * kChunkLanes + FragmentColumn(thread, i)];
         const float earlier = first ? 0 : place;
         place = Fold(weights[static_cast<size_t>(row)], earlier, output(thread, i));
       }

@@ -27,9 +27,6 @@ class DecodeBlock {
  public:
   DecodeBlock(const MlaDecodeArgs& args, const DecodeParams& params);
   int num_stages() const { return layout_.num_stages; }
-  static int NumTiles(const DecodeItem& item) {
-    return (item.end_token - item.first_token + kTileRows - 1) / kTileRows;
-  }
 
   // The block's n-th tile: the share of block `rank`, this one, into the rings of all.
   void CopyTile(const DecodeItem& item, int tile, uint32_t n, uint32_t rank,
@@ -41,10 +38,6 @@ class DecodeBlock {
   int64_t RowWidth() const { return args_.row_latent + args_.rope_dim; }
   uint32_t Granule(const DecodeItem& item, int token) const {
     return args_.block_tables[item.sequence * args_.block_table_ld + token / kTileRows];
-  }
-  float* SlotRow(const DecodeItem& item, int row) const {
-    const int64_t slot_row = static_cast<int64_t>(item.slot) * params_.slot_rows + row;
-    return params_.partials + slot_row * SlotRowFloats(args_.row_latent);
   }
 
   void LoadQueries(const DecodeItem& item);

@@ -15,7 +15,6 @@
 namespace latentd::cuda {
 namespace {
 
-constexpr int kTilesPerUnit = static_cast<int>(kUnitTokens) / kTileRows;
 constexpr int kLanesOfColumn = 8;  // of a warp
 
 // What the kernel keeps of a column, in shared memory and in the registers of its thread.
@@ -45,7 +44,7 @@ class SwappedModel {
   void RunItem(const DecodeItem& item) {
     LoadQueries(item);
     SetRows(item);
-    const int num_tiles = (item.end_token - item.first_token + kTileRows - 1) / kTileRows;
+    const int num_tiles = NumTiles(item);
     for (int unit = 0; unit < num_tiles; unit += kTilesPerUnit) {
       const int end = std::min(unit + kTilesPerUnit, num_tiles);
       for (Fragment& output : output_) output.Clear();
@@ -56,7 +55,7 @@ class SwappedModel {
       EndUnit(item, unit == 0);
     }
     for (int row = 0; row < item.num_rows; ++row) {
-      float* stats = SlotRow(item, row) + args_.row_latent;
+      float* stats = SlotRow(params_, item, row, args_.row_latent) + args_.row_latent;
       stats[0] = columns_[static_cast<size_t>(row)].group_largest;
       stats[1] = columns_[static_cast<size_t>(row)].group_sum;
     }
@@ -66,10 +65,6 @@ class SwappedModel {
   int64_t RowWidth() const { return args_.row_latent + args_.rope_dim; }
   uint32_t Granule(const DecodeItem& item, int token) const {
     return args_.block_tables[item.sequence * args_.block_table_ld + token / kTileRows];
-  }
-  float* SlotRow(const DecodeItem& item, int row) const {
-    const int64_t slot_row = static_cast<int64_t>(item.slot) * params_.slot_rows + row;
-    return params_.partials + slot_row * SlotRowFloats(args_.row_latent);
   }
   uint32_t SlotOfChunk(int chunk) const {
     const uint32_t n = first_chunk_ + static_cast<uint32_t>(chunk);
@@ -237,7 +232,8 @@ class SwappedModel {
         for (int i = 0; i < output.num_registers(); ++i) {
           const int row = FragmentColumn(thread, i);
           if (row >= item.num_rows) continue;
-          float& place = SlotRow(item, row)[chunk * kChunkLanes + FragmentRow(thread, i)];
+          float& place = SlotRow(params_, item, row,
+                                 args_.row_latent)[chunk * kChunkLanes + FragmentRow(thread, i)];
           place = Fold(ColumnOf(thread, i).fold, first ? 0 : place, output(thread, i));
         }
       }
