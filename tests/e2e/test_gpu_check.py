@@ -142,6 +142,23 @@ def test_without_cublaslt(machine):
     assert rows(done)["score, cuda relaxed against cpu"] == "not there" and sentence in done.stdout
 
 
+@pytest.mark.parametrize("place, says", [("packages/nvidia/cu13/lib", "nvidia-cublas 13.1.2"),
+                                         ("tools/lib64", "a toolkit's"), (None, "the loader's, if it knows one")])
+def test_cublaslt_that_the_loader_would_not_find(machine, monkeypatch, place, says):
+    monkeypatch.setenv("PYTHONPATH", str(machine.folder / "packages"))
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/told/before")
+    (machine.folder / "packages/nvidia_cublas-13.1.2.dist-info").mkdir(parents=True)
+    (machine.folder / "packages/nvidia_cublas-13.1.2.dist-info/METADATA").write_text("Name: nvidia-cublas\nVersion: 13.1.2\n")
+    folders = ["/told/before"]
+    if place:
+        (machine.folder / place).mkdir(parents=True)
+        (machine.folder / place / "libcublasLt.so.13").write_text("")
+        folders.append(str(machine.folder / place))
+    machine.play("latentd", f"assert os.environ['LD_LIBRARY_PATH'] == {':'.join(folders)!r}\n" + played_latentd())
+    assert machine.run("scripts/gpu-check").returncode == 0
+    assert machine.result("gpu-check")["device"]["cublas"] == says
+
+
 @pytest.mark.parametrize("played, step", [
     ({"generated": "and so off"}, "generate, cuda against cpu"),
     ({"scored": -1009.0}, "score, cuda against cpu"),  # 0.009 a token, where 0.0086 may be

@@ -1,15 +1,18 @@
 """Where the programs lie (a bundle's bin/, or a build folder), and what device they find."""
 import hashlib
+import importlib.metadata
 import json
 import os
 import pathlib
 import shutil
+import sys
 
 from gpu.steps import run_program
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "build/gpu-results"
 NO_DEVICE = 77  # exit status of every program of ours that needs a device and finds none
+CUBLAS = "libcublasLt.so.13"  # which relaxed opens, where the loader finds it
 PLACES = ["", "tests/kernels/cuda", "bench/gpu", "bench/gpu/peers"]  # of a build folder
 
 
@@ -61,7 +64,27 @@ def find_device(programs):
         return None, f"latentd_gpu_bench --describe: {ended.why()}"
     facts = json.loads(ended.out)
     facts.update(driver_facts())
+    facts.update(offer_cublas())
     return facts, None
+
+
+def offer_cublas():
+    """Lets the programs find cuBLASLt in the Python package nvidia-cublas or in a toolkit, where the loader would not
+    look; folders that it was told of before come first."""
+    toolkit = pathlib.Path(os.environ.get("CUDA_HOME", "/usr/local/cuda"), "lib64")
+    for folder in [*(pathlib.Path(entry, "nvidia/cu13/lib") for entry in sys.path if entry), toolkit]:
+        if (folder / CUBLAS).is_file():
+            told = os.environ.get("LD_LIBRARY_PATH")
+            os.environ["LD_LIBRARY_PATH"] = f"{told}:{folder}" if told else str(folder)
+            return {"cublas": "a toolkit's" if folder == toolkit else package("nvidia-cublas")}
+    return {"cublas": "the loader's, if it knows one"}
+
+
+def package(name):
+    try:
+        return f"{name} {importlib.metadata.version(name)}"
+    except importlib.metadata.PackageNotFoundError:
+        return name
 
 
 def driver_facts():
