@@ -12,7 +12,10 @@
 // clock), its bytes 4070 at 1.8 GHz, its exponentials 256. The softmax stands between S and P·C of
 // one tile, and only what warpgroup 1 has left of the tile before runs beside it: some 700 clocks
 // with empty matrix units (estimated). Below the bytes that costs nothing; with 128 rows it leaves
-// about three quarters of the matrix rate, and more needs two tiles in turn.
+// about three quarters of the matrix rate. More needs two tiles in turn, each warpgroup scoring
+// every other one: 4352 clocks a pair, of which a tile is in use for 3200 to 3330. With room for
+// two, the next must come in the rest, at 64 to 72 bytes a clock; what L2 gives (below) leaves four
+// fifths or a little more (computed). Not built before a device has shown the three quarters.
 //
 // Row tiles that read the same tokens, each by itself, take 73,728 bytes a tile of tokens out of L2
 // in those 2900 clocks: 25 bytes a clock for each processor, 6 TB/s in all, of which half came from
