@@ -12,6 +12,7 @@ class CudaDevice : public Device {
   std::string name() const override { return cuda::QueryDevice().name; }
 
   absl::Status Load(const Model& model, const LoadProgress& progress) override {
+    cuda::LoadKernels();
     auto weights = DeviceWeights::Upload(model.config, model.weights, progress);
     if (!weights.ok()) return weights.status();
     weights_ = *std::move(weights);

@@ -26,6 +26,7 @@ bool StepGraphs::Capture(const DecodeShape& shape, const std::function<void()>& 
   if (graphs_.size() == max_graphs_) graphs_.erase(graphs_.begin());
   auto graph = cuda::Graph::TryCapture(stream_, enqueue);
   if (graph == nullptr) {
+    graphs_.erase(graphs_.begin(), graphs_.begin() + static_cast<int64_t>(graphs_.size() / 2));
     max_graphs_ = graphs_.size();
     return false;
   }

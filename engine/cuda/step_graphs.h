@@ -23,7 +23,8 @@ class StepGraphs {
 
   // Runs the graph of the shape, captured from `enqueue` if there is none: `enqueue` must put the
   // same on the stream for every step of the shape. Where the device has no memory for another
-  // graph, keeps to as many as it has, and if that is none lets `enqueue` do without.
+  // graph, gives up half of them, so that something is left for what else a driver may need, keeps
+  // to as many as are left, and if that is none lets `enqueue` do without.
   // REQUIRES: the stream was waited for since the last call.
   void Run(const DecodeShape& shape, const std::function<void()>& enqueue);
 

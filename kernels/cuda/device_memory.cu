@@ -1,6 +1,7 @@
 #include "kernels/cuda/device_memory.h"
 
 #include "kernels/cuda/check.cuh"
+#include "kernels/cuda/kernel_list.cuh"
 
 namespace latentd::cuda {
 namespace {
@@ -32,6 +33,18 @@ bool UseDevice() {
     return true;
   }
   return false;
+}
+
+std::vector<const void*>& KernelList() {
+  static std::vector<const void*> list;
+  return list;
+}
+
+void LoadKernels() {
+  for (const void* kernel : KernelList()) {
+    cudaFuncAttributes ignored;
+    LATENTD_CUDA_CHECK(cudaFuncGetAttributes(&ignored, kernel));  // which loads it
+  }
 }
 
 DeviceInfo QueryDevice() {

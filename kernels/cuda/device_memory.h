@@ -22,6 +22,10 @@ int NumDevices();
 // does with devices. False when there is none.
 bool UseDevice();
 
+// Loads the code of all kernels of the program onto the current device. Otherwise each is loaded at
+// its first launch, when there may be no memory left for it, or in the middle of a capture.
+void LoadKernels();
+
 // Of the current device.
 struct DeviceInfo {
   std::string name;        // "NVIDIA H100 80GB HBM3"

@@ -7,6 +7,7 @@
 
 #include "kernels/cuda/body.h"
 #include "kernels/cuda/check.cuh"
+#include "kernels/cuda/kernel_list.cuh"
 
 namespace latentd::cuda {
 
@@ -24,6 +25,7 @@ __global__ void __launch_bounds__(Body::kThreads) BodyKernel(const __grid_consta
 // Enqueues the body's kernel, unless its grid is empty. Aborts when the launch fails.
 template <typename Body>
 void Launch(cudaStream_t stream, const Body& body) {
+  ListKernel<&BodyKernel<Body>>();
   const int64_t num_blocks = body.NumBlocks();
   if (num_blocks == 0) return;
   LATENTD_CHECK(num_blocks <= std::numeric_limits<int>::max());

@@ -29,6 +29,7 @@
 // the same order, in a second accumulator.
 #include "kernels/cuda/check.cuh"
 #include "kernels/cuda/cluster.cuh"
+#include "kernels/cuda/kernel_list.cuh"
 #include "kernels/cuda/matrix_linear_ring.cuh"
 #include "kernels/cuda/ptx.cuh"
 #include "kernels/cuda/tensor_map.cuh"
@@ -155,6 +156,7 @@ template <int kTokens, bool kTransposed>
 void LaunchTiles(cudaStream_t stream, const CUtensorMap& w_map, const LinearParams& params) {
   constexpr LinearLayout kLayout(kTokens);
   const auto kernel = &MatrixLinearKernel<kTokens, kTransposed>;
+  ListKernel<&MatrixLinearKernel<kTokens, kTransposed>>();
   LATENTD_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kLayout.Bytes()));
   cudaLaunchAttribute cluster = {};

@@ -1,6 +1,7 @@
 #include "kernels/cuda/mla_combine.cuh"
 
 #include "kernels/cuda/check.cuh"
+#include "kernels/cuda/kernel_list.cuh"
 #include "kernels/cuda/partial_softmax.h"
 
 namespace latentd::cuda {
@@ -59,6 +60,7 @@ __global__ void __launch_bounds__(kCombineThreads)
 
 void LaunchMlaCombine(cudaStream_t stream, int num_row_tiles, const CombineParams& params) {
   const dim3 grid(static_cast<unsigned>(num_row_tiles), static_cast<unsigned>(params.slot_rows));
+  ListKernel<&MlaCombineKernel>();
   MlaCombineKernel<<<grid, kCombineThreads, 0, stream>>>(params);
   LATENTD_CUDA_CHECK(cudaGetLastError());
 }

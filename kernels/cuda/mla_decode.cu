@@ -43,6 +43,7 @@
 #include "kernels/cuda/decode_output.cuh"
 #include "kernels/cuda/decode_ring.cuh"
 #include "kernels/cuda/decode_scores.cuh"
+#include "kernels/cuda/kernel_list.cuh"
 
 namespace latentd::cuda {
 namespace {
@@ -211,6 +212,7 @@ void Launch(cudaStream_t stream, int num_ctas, const CUtensorMap& q_map,
             const CUtensorMap& latent_map, const DecodeParams& params) {
   constexpr int kBytes = DecodeLayout(kLatentChunks).Bytes();
   const auto kernel = &MlaDecodeKernel<kLatentChunks, kCluster>;
+  ListKernel<&MlaDecodeKernel<kLatentChunks, kCluster>>();
   LATENTD_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   cudaLaunchAttribute cluster = {};

@@ -36,6 +36,7 @@
 #include "kernels/cuda/mla_swapped.cuh"
 
 #include "kernels/cuda/check.cuh"
+#include "kernels/cuda/kernel_list.cuh"
 #include "kernels/cuda/swapped_output.cuh"
 #include "kernels/cuda/swapped_scores.cuh"
 #include "kernels/cuda/swapped_softmax.cuh"
@@ -177,6 +178,7 @@ void Launch(cudaStream_t stream, int num_ctas, const CUtensorMap& q_map,
             const CUtensorMap& latent_map, const DecodeParams& params) {
   constexpr int kBytes = SwappedLayout(kLatentChunks, kColumns).Bytes();
   const auto kernel = &MlaSwappedKernel<kColumns, kLatentChunks>;
+  ListKernel<&MlaSwappedKernel<kColumns, kLatentChunks>>();
   LATENTD_CUDA_CHECK(
       cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, kBytes));
   kernel<<<num_ctas, kSwappedThreads, kBytes, stream>>>(q_map, latent_map, params);

@@ -7,6 +7,7 @@
 #include "kernels/cuda/measure/matrix_rate.h"
 
 #include "kernels/cuda/check.cuh"
+#include "kernels/cuda/kernel_list.cuh"
 #include "kernels/cuda/measure/traffic.h"
 #include "kernels/cuda/measure/traffic_body.h"
 #include "kernels/cuda/ptx.cuh"
@@ -52,6 +53,7 @@ __global__ void __launch_bounds__(kMatrixThreads, 1) MatrixRateKernel(int steps,
 }  // namespace
 
 double MultiplyMatrices(CUstream_st* stream, int steps, int num_processors, std::byte* sums) {
+  ListKernel<&MatrixRateKernel>();
   MatrixRateKernel<<<static_cast<unsigned>(num_processors), kMatrixThreads, 0, stream>>>(
       steps, reinterpret_cast<float*>(sums));
   LATENTD_CUDA_CHECK(cudaGetLastError());

@@ -77,4 +77,20 @@ TEST_CASE("without memory for another graph those that fit are kept, or work is 
   }
 }
 
+TEST_CASE("where another graph finds no memory, half of them give theirs back") {
+  Doubling doubling(8);
+  const uint64_t others = cuda::EmulatedBytesInUse();
+  cuda::SetEmulatedMemory(others + 4 * cuda::kEmulatedGraphBytes);
+  for (const int64_t shape : {1, 2, 3, 4, 5}) doubling.Run(shape);
+  CHECK(cuda::EmulatedBytesInUse() == others + 2 * cuda::kEmulatedGraphBytes);
+  // Four captured, one that failed and was enqueued; then 3 and 4 are there, and 5 replaces 3.
+  for (const auto& [shape, enqueued] : {std::pair(3, 6), {4, 6}, {5, 7}, {4, 7}, {3, 8}}) {
+    CAPTURE(shape);
+    doubling.Run(shape);
+    CHECK(doubling.num_enqueued == enqueued);
+  }
+  CHECK(cuda::EmulatedBytesInUse() == others + 2 * cuda::kEmulatedGraphBytes);
+  cuda::SetEmulatedMemory(uint64_t{1} << 30);
+}
+
 }  // namespace latentd

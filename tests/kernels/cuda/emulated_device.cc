@@ -67,6 +67,7 @@ EmulatedFetches FetchedFromEmulated() { return fetches; }
 
 int NumDevices() { return 1; }
 bool UseDevice() { return true; }
+void LoadKernels() {}
 DeviceInfo QueryDevice() {
   return {"emulated", num_processors, 1024, total_bytes - bytes_in_use, total_bytes};
 }
