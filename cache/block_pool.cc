@@ -42,19 +42,16 @@ absl::StatusOr<std::unique_ptr<BlockPool>> BlockPool::Create(const BlockLayout& 
 
 absl::StatusOr<std::unique_ptr<BlockPool>> BlockPool::Create(PageShape shape, int64_t num_pages,
                                                              BlockPoolOptions options) {
-  const int64_t max_pages = (int64_t{1} << 32) * kGranuleBytes / shape.page_bytes();
-  if (num_pages < 1 || num_pages > max_pages) {
-    return absl::InvalidArgumentError(absl::StrCat("a cache of ", num_pages * shape.full_blocks,
-                                                   " blocks is outside ", shape.full_blocks, " to ",
-                                                   max_pages * shape.full_blocks, " blocks of ",
-                                                   shape.classes[0].block_bytes, " bytes"));
+  if (num_pages < 1) return absl::InvalidArgumentError("a cache has one page at least");
+  const uint64_t bytes = static_cast<uint64_t>(num_pages) * shape.page_bytes();
+  const int64_t num_tokens = num_pages * shape.page_tokens();
+  if (constexpr uint64_t kMost = (uint64_t{1} << 32) * kGranuleBytes; bytes > kMost) {
+    return TooLittle(num_tokens, bytes, absl::StrCat("no cache has more than ", MiB(kMost)));
   }
   if (!options.has_memory) {
     return std::unique_ptr<BlockPool>(
         new BlockPool(std::move(shape), num_pages, std::move(options), nullptr, 0));
   }
-  const uint64_t bytes = static_cast<uint64_t>(num_pages * shape.page_bytes());
-  const int64_t num_tokens = num_pages * shape.page_tokens();
   if (const auto available = static_cast<uint64_t>(AvailableMemoryBytes()); bytes > available) {
     return TooLittle(num_tokens, bytes, absl::StrCat("only ", MiB(available), " are available"));
   }

@@ -11,7 +11,8 @@ constexpr std::string_view kDemoId = "latentd-demo";
 
 absl::StatusOr<std::string> DemoModelDir() {
   const std::filesystem::path program = std::filesystem::read_symlink("/proc/self/exe");
-  for (const char* relative : {"../../models/demo", "../share/latentd/models/demo"}) {
+  for (const char* relative :
+       {"../../models/demo", "../models/demo", "../share/latentd/models/demo"}) {
     const auto dir = (program.parent_path() / relative).lexically_normal();
     if (std::filesystem::exists(dir / "config.json")) return dir.string();
   }

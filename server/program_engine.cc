@@ -46,12 +46,52 @@ StepSize StepSizeOf(const Options& options, int64_t max_context) {
           .relaxed = DeterminismOf(options) == Determinism::kRelaxed};
 }
 
-// What the cache takes when nobody says: a share of what is free, since the host has other uses for
-// its memory, and a device hardly any.
-int64_t FreeForCache(const Options& options, const Program& program, const BlockLayout& layout,
-                     int64_t max_context) {
-  if (program.device == nullptr) return AvailableMemoryBytes() / 4;
-  return program.device->FreeForCache(layout, StepSizeOf(options, max_context)) / 10 * 9;
+absl::Status TooFewBlocks(const BlockLayout& layout, const std::string& why) {
+  return absl::ResourceExhaustedError(
+      fmt::format("a cache has two blocks of {} bytes, {} tokens each, at least, but {}",
+                  layout.block_bytes, kBlockTokens, why));
+}
+
+// Blocks that the cache gets when nobody says: room for all sequences, in a share of what is free,
+// since the host has other uses for its memory, and a device hardly any.
+absl::StatusOr<int64_t> NumBlocksThatFit(const Options& options, const Program& program,
+                                         const BlockLayout& layout, int64_t max_context) {
+  int64_t bytes = AvailableMemoryBytes() / 4;
+  if (program.device != nullptr) {
+    const int64_t free = program.device->FreeForCache(layout, StepSizeOf(options, max_context));
+    bytes = free / 10 * 9;
+    if (bytes < 2 * layout.block_bytes) {
+      return TooFewBlocks(
+          layout,
+          fmt::format("a step of {} tokens and {} sequences, and its graphs, {} of what the "
+                      "weights leave free on the device; give a smaller "
+                      "--max-num-batched-tokens or --max-num-seqs",
+                      options.max_num_batched_tokens, options.max_num_seqs,
+                      free < 0 ? fmt::format("need {} bytes more than all", -free)
+                               : fmt::format("leave {} bytes", free)));
+    }
+  }
+  const int64_t enough = (max_context + kBlockTokens) / kBlockTokens * options.max_num_seqs;
+  const int64_t blocks = std::min(enough, bytes / layout.block_bytes);
+  if (blocks < 2) {
+    return TooFewBlocks(layout, fmt::format("a quarter of the available memory is {} bytes; give "
+                                            "--cache-memory or --cache-tokens",
+                                            bytes));
+  }
+  return blocks;
+}
+
+absl::StatusOr<int64_t> NumBlocks(const Options& options, const Program& program,
+                                  const BlockLayout& layout, int64_t max_context) {
+  const int64_t tokens = options.cache_tokens, bytes = options.cache_memory_bytes;
+  if (tokens == 0 && bytes == 0) return NumBlocksThatFit(options, program, layout, max_context);
+  const int64_t blocks =
+      tokens != 0 ? (tokens + kBlockTokens - 1) / kBlockTokens : bytes / layout.block_bytes;
+  if (blocks < 2) {
+    return TooFewBlocks(layout, tokens != 0 ? fmt::format("--cache-tokens is {}", tokens)
+                                            : fmt::format("--cache-memory is {} bytes", bytes));
+  }
+  return blocks;
 }
 
 absl::Status MakeExecutor(const Options& options, Program* program) {
@@ -80,25 +120,11 @@ absl::Status MakeCache(const Options& options, Program* program) {
   const PageShape shape = CacheShapeOf(config, CacheFormatOf(options));
   const BlockLayout& layout = shape.classes[0];
   const int64_t wanted = options.max_model_len != 0 ? options.max_model_len : config.max_context;
-  int64_t num_blocks = 0;
-  if (options.cache_tokens != 0) {
-    num_blocks = (options.cache_tokens + kBlockTokens - 1) / kBlockTokens;
-  } else if (options.cache_memory_bytes != 0) {
-    num_blocks = options.cache_memory_bytes / layout.block_bytes;
-  } else {
-    const int64_t enough = (wanted + kBlockTokens) / kBlockTokens * options.max_num_seqs;
-    num_blocks =
-        std::min(enough, FreeForCache(options, *program, layout, wanted) / layout.block_bytes);
-  }
-  if (num_blocks < 2) {
-    return absl::ResourceExhaustedError(fmt::format(
-        "the cache would hold fewer than two blocks of {} bytes; give --cache-memory or "
-        "--cache-tokens",
-        layout.block_bytes));
-  }
+  const auto num_blocks = NumBlocks(options, *program, layout, wanted);
+  if (!num_blocks.ok()) return num_blocks.status();
   const int64_t num_pages = options.cache_memory_bytes != 0
-                                ? std::max<int64_t>(1, num_blocks / shape.full_blocks)
-                                : (num_blocks + shape.full_blocks - 1) / shape.full_blocks;
+                                ? std::max<int64_t>(1, *num_blocks / shape.full_blocks)
+                                : (*num_blocks + shape.full_blocks - 1) / shape.full_blocks;
   auto pool = BlockPool::Create(shape, num_pages,
                                 {.has_memory = program->device == nullptr, .may_allocate = {}});
   if (!pool.ok()) return pool.status();

@@ -115,9 +115,9 @@ TEST_CASE("slot addresses cover a block without overlap") {
 TEST_CASE("a pool that cannot be is refused with the numbers") {
   CHECK(BlockPool::Create(kLayout, 0).status().code() == absl::StatusCode::kInvalidArgument);
   const auto beyond = BlockPool::Create(kLayout, int64_t{1} << 40).status();
-  CHECK(beyond.code() == absl::StatusCode::kInvalidArgument);
-  CHECK_THAT(std::string(beyond.message()),
-             Catch::Contains("1099511627776 blocks is outside 1 to"));
+  CHECK(beyond.code() == absl::StatusCode::kResourceExhausted);
+  CHECK_THAT(std::string(beyond.message()), Catch::Contains("no cache has more than 1048576 MiB") &&
+                                                Catch::Contains("--cache-memory"));
 
   const auto large = BlockLayout::Make(1, 512, 64, 0);  // the most granules: one TiB
   const auto short_of = BlockPool::Create(large, (int64_t{1} << 32) / large.granules()).status();

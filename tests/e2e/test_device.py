@@ -50,6 +50,19 @@ def test_a_cache_beyond_the_device():
     assert "on the device" in line and "--cache-memory" in line
 
 
+@pytest.mark.parametrize("flags, says", [
+    (["--max-num-batched-tokens", "1048576"],
+     "a step of 1048576 tokens and 64 sequences, and its graphs, need "),
+    (["--cache-tokens", "64"], "--cache-tokens is 64"),
+    (["--cache-memory", "1K"], "--cache-memory is 1024 bytes"),
+    (["--cache-memory", "900T"], "no cache has more than 1048576 MiB; ask for fewer tokens (--cache-tokens) or bytes"),
+])
+def test_no_room_for_a_cache(flags, says):
+    line = last_line(1, "generate", "-p", "a", "--device", "cuda", *flags, binary=EMULATED)
+    assert says in line
+    assert "--max-num-batched-tokens" not in flags or "--max-num-batched-tokens or --max-num-seqs" in line
+
+
 @pytest.mark.parametrize("name", FAMILIES)
 def test_every_family_on_the_emulated_device(start, name):
     server = start("--model", GOLDEN / name, *ARGUMENTS, binary=EMULATED)
