@@ -1,5 +1,6 @@
 """bench/gpu/run: what it makes of measured rows. latentd_gpu_bench is played, so that its times are known."""
 import json
+import re
 import sys
 
 import pytest
@@ -50,7 +51,20 @@ def test_key_norm_is_the_median_of_the_pairs():
     off = case([1.0, 1.5, 2.0], batch=4, context=4096)
     on = case([1.02, 1.59, 2.0], batch=4, context=4096) | {"num_kv_groups": 16}
     line = judging.judge(report("k", off, on))
-    assert line[1].startswith("+2.00 %") and "published 1.41 %" in line[2], line
+    assert line[1].startswith("+2.00 %") and "published: 1.41 %" in line[2], line
+
+
+@pytest.mark.parametrize("groups, percent, goal, verdict", [
+    (1, 0.99, "<= 1 % (", "met"), (1, 1.01, "<= 1 % (", "missed"),
+    (4, 1.99, "<= 2 % (", "met"), (4, 2.01, "<= 2 % (", "missed"),
+    # 16 alphas of 4 bytes beside rows of 576 bf16: 5.556 %.
+    (16, 6.55, "<= 6.56 % (", "met"), (16, 6.57, "<= 6.56 % (", "missed"),
+])
+def test_key_norm_has_a_goal_for_each_number_of_groups(groups, percent, goal, verdict):
+    times = [1.0, 2.0, 3.0]
+    on = case([time * (1 + percent / 100) for time in times], batch=4) | {"num_kv_groups": groups}
+    line = judging.judge(report("k", case(times, batch=4), on))
+    assert line[2].startswith(goal) and line[3] == verdict, line
 
 
 def test_pairs_are_compared_without_a_goal():
@@ -74,9 +88,25 @@ def test_table_and_resumption(machine):
     assert table == {"Row": "", "large": "met", "small": "missed", "layer with projections, 16 rows, batch 4": "-",
                      "step of Youtu-2B's shape": "-", "step of Youtu-2B's shape, relaxed": "-", "FlashMLA": "-", "FlashInfer": "-"}
     assert done.stdout.count("not built") == 2 and "holds no latentd" in done.stdout
-    assert machine.result("gpu-bench")["steps"][0]["data"]["report"]["cases"][0]["median_seconds"] == 560e-6
+    kept = {step["name"]: step for step in machine.result("gpu-bench")["steps"]}["large"]
+    assert kept["data"]["report"]["cases"][0]["median_seconds"] == 560e-6
     assert machine.run("bench/gpu/run").returncode == 0
     assert machine.called() == ["latentd_gpu_bench --describe", "latentd_gpu_bench --list"]
+
+
+def test_rows_with_goals_come_first(machine):
+    """Of the real rows, whose names stand in their table."""
+    names = re.findall(r'^ {6}\{"([^"]+)"', (ROOT / "bench/gpu/rows.cc").read_text(), re.M)
+    machine.play_device({name: {} for name in names})
+    machine.play("latentd_gpu_peer_flashmla", "print('decode 1 x 64k, 16 rows')")
+    done = machine.run("bench/gpu/run", "--seconds", 0)
+    order = list(table_of(done))[:-1]  # without the line of a peer that is not there
+    begin = {"decode": 4, "key norm": 12, "decode 1 x 64k, 16 rows, beside FlashMLA": 1, "layer with projections": 1,
+             "step of Youtu-2B's shape": 2, "": 6}
+    expected = [start for start, count in begin.items() for _ in range(count)]
+    assert len(order) == len(expected) and all(map(str.startswith, order, expected)), order
+    assert "decode 1 x 64k, 16 rows" in order[:4], order
+    assert not [name for name in order[-6:] if name.startswith(("decode", "key norm"))], order
 
 
 BENCH = """
@@ -99,16 +129,30 @@ def test_rows_of_whole_models(machine):
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in done.stdout.splitlines()
              if line.startswith("| layer") or line.startswith("| step")]
     assert lines == [
-        ["layer with projections, 4 x 4k", "2.000 ms", "published 1.715 ms (H800)", "slower"],
-        ["layer with projections, 4 x 32k", "2.000 ms", "published 2.486 ms (H800)", "faster"],
-        ["layer with projections, 4 x 128k", "2.000 ms", "published 5.427 ms (H800)", "faster"],
-        ["layer with projections, 4 x 256k", "2.000 ms", "published 13.082 ms (H800)", "faster"],
+        ["layer with projections, 4 x 4k", "2.000 ms", "<= 1.715 ms (published: 1.715 ms on H800)", "missed"],
+        ["layer with projections, 4 x 32k", "2.000 ms", "<= 2.486 ms (published: 2.486 ms on H800)", "met"],
+        ["layer with projections, 4 x 128k", "2.000 ms", "<= 5.427 ms (published: 5.427 ms on H800)", "met"],
+        ["layer with projections, 4 x 256k", "2.000 ms", "<= 1.308 ms (published: 13.082 ms on H800)", "missed"],
         # 32 layers: 64.5 ms; 4e9 bytes at 4e12 a second: 1 ms.
-        ["step of Youtu-2B's shape, 1 x 4k", "64.50 ms, 2 % of its bytes at copy bandwidth", "floor 1.00 ms", "-"],
-        ["step of Youtu-2B's shape, 64 x 4k", "64.50 ms, 2 % of its bytes at copy bandwidth", "floor 1.00 ms", "-"],
-        ["step of Youtu-2B's shape, relaxed, 1 x 4k", "32.50 ms, 3 % of its bytes at copy bandwidth", "floor 1.00 ms", "-"],
-        ["step of Youtu-2B's shape, relaxed, 64 x 4k", "32.50 ms, 3 % of its bytes at copy bandwidth", "floor 1.00 ms",
-         "-"]]
+        *([f"step of Youtu-2B's shape, {batch} x 4k", "64.50 ms, 2 % of its bytes at copy bandwidth",
+           "<= 1.15 ms (floor 1.00 ms)", "missed"] for batch in (1, 64)),
+        *([f"step of Youtu-2B's shape, relaxed, {batch} x 4k", "32.50 ms, 3 % of its bytes at copy bandwidth",
+           "<= 1.15 ms (floor 1.00 ms)", "missed"] for batch in (1, 64))]
+    assert "\n\n3 of 10 goals met\n" in done.stdout  # one of the kernel's two rows
+
+
+@pytest.mark.parametrize("layer_ms, verdict", [(1.308, "met"), (1.309, "missed")])
+def test_a_layer_at_256k_is_ten_times_below_the_published_time(machine, layer_ms, verdict):
+    latentd = machine.play("latentd", BENCH.replace("2e-3", str(layer_ms / 1e3)))
+    lines = whole_model.measure_layers(latentd, 60).data["lines"]
+    assert [line[3] for line in lines] == ["met", "met", "met", verdict], lines
+
+
+@pytest.mark.parametrize("step_ms, verdict", [(1.149, "met"), (1.151, "missed")])
+def test_a_step_is_near_the_time_of_its_bytes(machine, step_ms, verdict):
+    latentd = machine.play("latentd", BENCH.replace("0.5e-3 + 2e-3 * layers", str(step_ms / 1e3)))
+    lines = whole_model.measure_server_step(latentd, machine.bin / "latentd_gpu_bench", 60).data["lines"]
+    assert [line[3] for line in lines] == [verdict] * 2, lines
 
 
 def beside(row, ours, theirs):
