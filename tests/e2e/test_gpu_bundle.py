@@ -21,8 +21,8 @@ def build(tmp_path):
     return tmp_path / "build"
 
 
-def bundle(build, to):
-    return subprocess.run([ROOT / "scripts/gpu-bundle", to], text=True, capture_output=True, check=False,
+def bundle(build, *arguments):
+    return subprocess.run([ROOT / "scripts/gpu-bundle", *arguments], text=True, capture_output=True, check=False,
                           env={**os.environ, "LATENTD_CUDA_BUILD": str(build)})
 
 
@@ -54,6 +54,38 @@ def test_peers_are_carried_where_there_is_room(build, tmp_path):
     done = bundle(build, tmp_path / "bundle")
     assert done.returncode == 0 and "no room for latentd_gpu_peer_flashinfer" in done.stderr, done
     assert sorted(path.name for path in (tmp_path / "bundle/bin").glob("*peer*")) == ["latentd_gpu_peer_flashmla"]
+
+
+@pytest.mark.parametrize("noted, carried", [("v1-2-g0123456\n", "v1-2-g0123456\n"), (None, "unknown\n")])
+def test_the_revision_is_the_one_of_the_programs(build, tmp_path, noted, carried):
+    if noted:
+        (build / "REVISION").write_text(noted)
+    assert bundle(build, tmp_path / "bundle").returncode == 0
+    assert (tmp_path / "bundle/bin/REVISION").read_text() == carried
+
+
+def test_usage(build, tmp_path):
+    done = bundle(build, "--help")
+    assert done.returncode == 0 and "LATENTD_CUDA_BUILD" in done.stdout and not done.stderr, done
+    for wrong in ([tmp_path / "bundle", "more"], ["--no-such-option"], [""]):
+        done = bundle(build, *wrong)
+        assert done.returncode == 2 and done.stderr.startswith("usage: scripts/gpu-bundle [FOLDER]\n"), done
+    assert not (tmp_path / "bundle").exists()
+
+
+def test_only_a_bundle_is_replaced(build, tmp_path):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "kept").write_text("kept")
+    (tmp_path / "mine.tar.gz").write_text("kept")
+    done = bundle(build, mine)
+    assert done.returncode == 1 and done.stderr == f"gpu-bundle: {mine} is there and no bundle: it is left as it is\n", done
+    assert (mine / "kept").read_text() == (tmp_path / "mine.tar.gz").read_text() == "kept"
+    (mine / "kept").unlink()
+    assert bundle(build, f"{mine}/").returncode == 0  # an empty folder
+    (mine / "bin/older").write_text("")
+    assert bundle(build, mine).returncode == 0 and not (mine / "bin/older").exists()
+    assert tarfile.is_tarfile(tmp_path / "mine.tar.gz")
 
 
 @pytest.mark.parametrize("missing", PROGRAMS[:2])

@@ -1,4 +1,6 @@
 """bench/gpu/peers/build: which sources it takes, and what it says of those that are not there. Nothing is compiled."""
+import importlib.machinery
+import importlib.util
 import pathlib
 import subprocess
 import sys
@@ -108,3 +110,14 @@ def test_the_pinned_version_is_the_one_that_the_documentation_names():
     for page in ("docs/dependencies.md", "docs/cuda.md"):
         text = pathlib.Path(ROOT, page).read_text()
         assert f"FlashInfer {version}" in text and f"FlashMLA {sources.FLASHMLA_COMMIT}" in text, page
+
+
+def test_no_revision_is_said_of_a_folder_with_new_peers(tmp_path, monkeypatch):
+    loader = importlib.machinery.SourceFileLoader("peers_build", str(ROOT / "bench/gpu/peers/build"))
+    script = importlib.util.module_from_spec(importlib.util.spec_from_loader("peers_build", loader))
+    loader.exec_module(script)
+    monkeypatch.setattr(script, "BUILD", tmp_path)
+    monkeypatch.setattr(script, "run", lambda *command: True)
+    (tmp_path / "REVISION").write_text("v1-2-g0123456")
+    script.compile_peers({}, {}, 1)
+    assert not (tmp_path / "REVISION").exists()

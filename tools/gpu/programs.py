@@ -24,12 +24,9 @@ class Programs:
         self.folder = pathlib.Path(folder) if folder else bundled if bundled.is_dir() else ROOT / "build/cuda"
 
     def revision(self):
-        """Of the sources, as scripts/gpu-bundle noted it, or of this checkout."""
+        """Of the sources, as scripts/build noted it beside what it built."""
         noted = self.folder / "REVISION"
-        if noted.exists():
-            return noted.read_text().strip()
-        ended = run_program(["git", "-C", ROOT, "describe", "--always", "--dirty"], 30) if shutil.which("git") else None
-        return ended.out.strip() if ended and ended.status == 0 else "unknown"
+        return noted.read_text().strip() if noted.exists() else "unknown"
 
     def find(self, name):
         for place in PLACES:
