@@ -41,11 +41,13 @@ elif argv[0] == "--row": print(json.dumps(rows[argv[1]]))
 """)
 
     def run(self, script, *arguments):
+        return self.start(ROOT / script, "--binaries", self.bin, *arguments)
+
+    def start(self, script, *arguments, **environment):
         self.calls.write_text("")
-        environment = {**os.environ, "PATH": f"{self.tools}:/usr/bin:/bin", "CUDA_HOME": str(self.tools)}
-        return subprocess.run([ROOT / script, "--binaries", self.bin, "--out", self.folder / "out", "--state",
-                               self.folder / "state.json", *map(str, arguments)], text=True, capture_output=True,
-                              check=False, env=environment)
+        environment = {**os.environ, "PATH": f"{self.tools}:/usr/bin:/bin", "CUDA_HOME": str(self.tools), **environment}
+        return subprocess.run([script, "--out", self.folder / "out", "--state", self.folder / "state.json",
+                               *map(str, arguments)], text=True, capture_output=True, check=False, env=environment)
 
     def called(self):
         return self.calls.read_text().splitlines()

@@ -1,5 +1,6 @@
 """scripts/gpu-check: what it calls green, what it names as missing, and that a second run goes on where the first ended.
 The machine's programs are played; the comparisons run once over the real program, whose CPU stands in for both devices."""
+import json
 import sys
 
 import pytest
@@ -62,7 +63,7 @@ def test_green(machine):
     assert result["revision"] == "unknown"  # of programs that nobody noted it beside
     assert [step["result"] for step in result["steps"]] == ["passed"] * 12
     page = (machine.folder / "out/gpu-check.md").read_text()
-    assert "| suite cuda_one_device_test" in page and "- command: `gpu-check --binaries" in page
+    assert "| suite cuda_one_device_test" in page and "- command: `gpu-check --out" in page
 
 
 def test_what_passed_is_not_run_again(machine):
@@ -87,9 +88,16 @@ def test_what_passed_is_not_run_again(machine):
     assert len(machine.called()) > 10
 
 
-def test_a_damaged_state_is_forgotten(machine):
-    (machine.folder / "state.json").write_text("{")
-    assert machine.run("scripts/gpu-check").returncode == 0
+SUITE_IN_STATE = "suite cuda_one_device_test"
+
+
+@pytest.mark.parametrize("kept", ["{", "[1]", {SUITE_IN_STATE: 5}, {SUITE_IN_STATE: {"key": "k"}},
+                                  {SUITE_IN_STATE: {"outcome": {"result": "passed"}}},
+                                  {SUITE_IN_STATE: {"key": "k", "outcome": {"better": 1}}}])
+def test_a_damaged_state_is_forgotten(machine, kept):
+    (machine.folder / "state.json").write_text(kept if isinstance(kept, str) else json.dumps(kept))
+    done = machine.run("scripts/gpu-check")
+    assert done.returncode == 0 and "state.json is no state of such a run: it is forgotten" in done.stdout, done
     assert len(machine.called()) > 10
 
 

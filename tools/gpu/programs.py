@@ -5,13 +5,17 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
 
+from gpu import driver
 from gpu.steps import run_program
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "build/gpu-results"
+BUILD = ROOT / "scripts/build"
 NO_DEVICE = 77  # exit status of every program of ours that needs a device and finds none
+NO_DEVICE_SENTENCE = "no device of compute capability 9.0: nothing was run"
 CUBLAS = "libcublasLt.so.13"  # which relaxed opens, where the loader finds it
 PLACES = ["", "tests/kernels/cuda", "bench/gpu", "bench/gpu/peers"]  # of a build folder
 
@@ -22,6 +26,7 @@ class Programs:
     def __init__(self, folder=None):
         bundled = ROOT / "bin"
         self.folder = pathlib.Path(folder) if folder else bundled if bundled.is_dir() else ROOT / "build/cuda"
+        self.made_here = not folder and not bundled.is_dir() and BUILD.exists()
 
     def revision(self):
         """Of the sources, as scripts/build noted it beside what it built."""
@@ -49,14 +54,29 @@ def digest(*paths):
     return total.hexdigest()[:16]
 
 
+def build():
+    """Brings a checkout's programs up to date; whether it could."""
+    print("building the programs in build/cuda, which --seconds does not count", flush=True)
+    # Other libraries' programs, where there are any, are linked with our kernels too. The whole build is the last and
+    # notes the revision.
+    return all(subprocess.run([BUILD, "cuda", *targets], check=False).returncode == 0
+               for targets in (["latentd_gpu_peers"], []))
+
+
 def find_device(programs):
-    """(facts of the device, None), or (None, why there is none)."""
+    """(facts of the device, None), or (None, why there is none). Builds the programs of a checkout, if the driver knows
+    a device."""
+    if programs.made_here:
+        if not driver.has_our_device():
+            return None, NO_DEVICE_SENTENCE
+        if not build():
+            return None, "scripts/build cuda failed, see above; --binaries DIR takes programs as they are"
     program = programs.find("latentd_gpu_bench")
     if program is None:
-        return None, f"{programs.folder} holds no latentd_gpu_bench: run scripts/build cuda, or name the folder"
+        return None, f"{programs.folder} holds no latentd_gpu_bench"
     ended = run_program([program, "--describe"], 60)
     if ended.status == NO_DEVICE:
-        return None, "no device of compute capability 9.0: nothing was run"
+        return None, NO_DEVICE_SENTENCE
     if ended.status != 0:
         return None, f"latentd_gpu_bench --describe: {ended.why()}"
     facts = json.loads(ended.out)

@@ -15,10 +15,9 @@ def table(headings, rows):
     return "\n".join(lines)
 
 
-def write(folder, name, title, verdict, device, programs, page_table, done):
-    """folder/name.md and folder/name.json. done: [(step, outcome)]."""
-    folder = pathlib.Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
+def publish(folder, name, title, verdict, device, programs, page_table, done):
+    """Printed, then folder/name.md and folder/name.json. done: [(step, outcome)]."""
+    print(f"\n{page_table}\n\n{verdict}", flush=True)
     command = shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]])
     facts = "\n".join(f"- {key}: {value}" for key, value in device.items())
     failures = "".join(f"\n## {step.name}\n\n```\n{outcome.data['output']}\n```\n"
@@ -30,3 +29,4 @@ def write(folder, name, title, verdict, device, programs, page_table, done):
         {"title": title, "verdict": verdict, "device": device, "revision": programs.revision(), "command": command,
          "steps": [{"name": step.name, "limit_seconds": step.limit, **dataclasses.asdict(outcome)}
                    for step, outcome in done]}, indent=1) + "\n")
+    print(f"results: {folder / name}.md")

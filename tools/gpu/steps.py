@@ -67,6 +67,14 @@ def run_program(command, limit):
             raise
 
 
+def checked(kept):
+    """What a Memory wrote, or an exception."""
+    for entry in kept.values():
+        Outcome(**entry["outcome"])
+        entry["key"]
+    return kept
+
+
 class Memory:
     """Settled outcomes in a file, written after every step: a run that is cut off loses one step."""
 
@@ -75,9 +83,9 @@ class Memory:
         self.kept = {}
         if self.path.exists() and not fresh:
             try:
-                self.kept = json.loads(self.path.read_text())
-            except ValueError:
-                print(f"{self.path} is no JSON: it is forgotten")
+                self.kept = checked(json.loads(self.path.read_text()))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                print(f"{self.path} is no state of such a run: it is forgotten")
 
     def find(self, step):
         kept = self.kept.get(step.name)
