@@ -52,13 +52,13 @@ endfunction()
 
 # latentd_test(NAME [LIGHT] SOURCES a.cc ... DEPS target ... LABELS unit|slow ...)
 # A Catch2 program, run whole by ctest. The timeout is for programs that hang, under a sanitizer on a
-# busy machine too: no test comes near it. LIGHT: its own files compute little, and are compiled in two
-# thirds of the time instead, which in a sanitizer's build is minutes.
+# busy machine too: no test comes near it. LIGHT: its own files compute little, and a sanitizer's build
+# compiles them in two thirds of the time instead, which is minutes.
 function(latentd_test name)
   cmake_parse_arguments(ARG "LIGHT" "" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${ARG_SOURCES})
-  if(ARG_LIGHT)
-    target_compile_options(${name} PRIVATE $<IF:$<STREQUAL:${LATENTD_BUILD},release>,-O1,-O0>)
+  if(ARG_LIGHT AND LATENTD_BUILD MATCHES "^(asan|tsan)$")
+    target_compile_options(${name} PRIVATE -O0)
   endif()
   target_link_libraries(${name} PRIVATE ${ARG_DEPS} latentd_catch_main)
   add_test(NAME ${name} COMMAND ${name} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})

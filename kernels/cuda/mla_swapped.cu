@@ -16,8 +16,9 @@
 // rows, and exchanged roles alone only shorten what stands between a tile's arrival and its
 // release: 1360 clocks and a softmax of some 500 (estimated) of 16 rows, against 2176 and 700. They
 // also leave room. 64 rows of queries are 72 KiB, 16 are 18: the ring has 25 chunks of 8 KiB
-// instead of two tiles, each chunk is released when the last product with it is over, and what is
-// under way is nowhere less than the 33 KiB that 1 µs of latency takes. Tiles of mla_decode.cu are
+// instead of two tiles, a tile is released in three parts (rotary chunk, either warpgroup's lanes)
+// as their products are over, and what is under way is nowhere less than the 33 KiB that 1 µs of
+// latency takes. Tiles of mla_decode.cu are
 // released whole; while the one is read, only the other is under way.
 // Prefill packs the rows of several tokens into tiles of up to 64 and finds tokens in L2 (2100
 // clocks a tile at 35 bytes a clock, estimated): 64 columns cost there what 64 rows do.
