@@ -52,33 +52,38 @@ absl::Status TooFewBlocks(const BlockLayout& layout, const std::string& why) {
                   layout.block_bytes, kBlockTokens, why));
 }
 
+std::string WhatStepsLeave(const Options& options, int64_t free_bytes) {
+  return fmt::format(
+      "a step of {} tokens and {} sequences, and its graphs, {} of what the weights leave free on "
+      "the device; give a smaller --max-num-batched-tokens or --max-num-seqs",
+      options.max_num_batched_tokens, options.max_num_seqs,
+      free_bytes < 0 ? fmt::format("need {} bytes more than all", -free_bytes)
+                     : fmt::format("leave {} bytes", free_bytes));
+}
+
 // Blocks that the cache gets when nobody says: room for all sequences, in a share of what is free,
 // since the host has other uses for its memory, and a device hardly any.
 absl::StatusOr<int64_t> NumBlocksThatFit(const Options& options, const Program& program,
                                          const BlockLayout& layout, int64_t max_context) {
-  int64_t bytes = AvailableMemoryBytes() / 4;
-  if (program.device != nullptr) {
-    const int64_t free = program.device->FreeForCache(layout, StepSizeOf(options, max_context));
-    bytes = free / 10 * 9;
-    if (bytes < 2 * layout.block_bytes) {
-      return TooFewBlocks(
-          layout,
-          fmt::format("a step of {} tokens and {} sequences, and its graphs, {} of what the "
-                      "weights leave free on the device; give a smaller "
-                      "--max-num-batched-tokens or --max-num-seqs",
-                      options.max_num_batched_tokens, options.max_num_seqs,
-                      free < 0 ? fmt::format("need {} bytes more than all", -free)
-                               : fmt::format("leave {} bytes", free)));
-    }
+  const bool on_device = program.device != nullptr;
+  const int64_t free_bytes =
+      on_device ? program.device->FreeForCache(layout, StepSizeOf(options, max_context))
+                : AvailableMemoryBytes();
+  const int64_t bytes = on_device ? free_bytes / 10 * 9 : free_bytes / 4;
+  if (bytes < 2 * layout.block_bytes) {
+    return TooFewBlocks(layout, on_device
+                                    ? WhatStepsLeave(options, free_bytes)
+                                    : fmt::format("a quarter of the available memory is {} bytes; "
+                                                  "give --cache-memory or --cache-tokens",
+                                                  bytes));
   }
   const int64_t enough = (max_context + kBlockTokens) / kBlockTokens * options.max_num_seqs;
-  const int64_t blocks = std::min(enough, bytes / layout.block_bytes);
-  if (blocks < 2) {
-    return TooFewBlocks(layout, fmt::format("a quarter of the available memory is {} bytes; give "
-                                            "--cache-memory or --cache-tokens",
-                                            bytes));
+  if (enough < 2) {
+    return TooFewBlocks(layout, fmt::format("one sequence of {} tokens asks for one; give "
+                                            "--cache-tokens, or a larger --max-model-len",
+                                            max_context));
   }
-  return blocks;
+  return std::min(enough, bytes / layout.block_bytes);
 }
 
 absl::StatusOr<int64_t> NumBlocks(const Options& options, const Program& program,

@@ -53,6 +53,7 @@ def test_a_cache_beyond_the_device():
 @pytest.mark.parametrize("flags, says", [
     (["--max-num-batched-tokens", "1048576"],
      "a step of 1048576 tokens and 64 sequences, and its graphs, need "),
+    (["--max-model-len", "32", "--max-num-seqs", "1"], "one sequence of 32 tokens asks for one; give --cache-tokens"),
     (["--cache-tokens", "64"], "--cache-tokens is 64"),
     (["--cache-memory", "1K"], "--cache-memory is 1024 bytes"),
     (["--cache-memory", "900T"], "no cache has more than 1048576 MiB; ask for fewer tokens (--cache-tokens) or bytes"),
