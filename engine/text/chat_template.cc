@@ -17,9 +17,9 @@ using Json = nlohmann::ordered_json;
 constexpr char kConfigFile[] = "tokenizer_config.json";
 constexpr char kJinjaFile[] = "chat_template.jinja";
 
-// fuel grows with the input (text/src/template.rs); about a second in all on a slow core.
-constexpr latentd_template_limits kLimits = {
-    .fuel = 1 << 21, .output_bytes = 4 << 20, .memory_bytes = 64 << 20, .cpu_ms = 1000};
+// Fuel grows with the input (text/src/template.rs); about a second in all on a slow core.
+constexpr uint64_t kFuel = 1 << 21;
+constexpr uint64_t kOutputBytes = 4 << 20, kMemoryBytes = 64 << 20;
 // Legitimate templates hold a few copies of what they are given.
 constexpr uint64_t kOutputPerInputByte = 2;
 constexpr uint64_t kMemoryPerInputByte = 16;
@@ -27,15 +27,15 @@ constexpr uint64_t kMemoryPerInputByte = 16;
 class Program {
  public:
   static absl::StatusOr<std::unique_ptr<Program>> Parse(std::string_view source,
-                                                        std::string_view file) {
-    auto program = std::make_unique<Program>();
+                                                        std::string_view file, uint64_t cpu_ms) {
+    auto program = std::make_unique<Program>(cpu_ms);
     absl::Status status =
         TakeTextError(absl::StrCat(std::string(file), ": chat template"),
                       latentd_template_new(TextData(source), source.size(), &program->ptr_));
     if (!status.ok()) return status;
     return program;
   }
-  Program() = default;
+  explicit Program(uint64_t cpu_ms) : cpu_ms_(cpu_ms) {}
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
   ~Program() { latentd_template_free(ptr_); }
@@ -43,9 +43,11 @@ class Program {
   absl::StatusOr<std::string> Run(const Json& context, int64_t now_unix_seconds) const {
     // Strings are UTF-8 by the contract; one that is not shows U+FFFD rather than failing.
     const std::string json = context.dump(-1, ' ', false, Json::error_handler_t::replace);
-    latentd_template_limits limits = kLimits;
-    limits.output_bytes = std::max(limits.output_bytes, kOutputPerInputByte * json.size());
-    limits.memory_bytes += kMemoryPerInputByte * json.size();
+    const latentd_template_limits limits = {
+        .fuel = kFuel,
+        .output_bytes = std::max(kOutputBytes, kOutputPerInputByte * json.size()),
+        .memory_bytes = kMemoryBytes + kMemoryPerInputByte * json.size(),
+        .cpu_ms = cpu_ms_};
     latentd_text_bytes text;
     bool over_limit = false;
     absl::Status status = TakeTextError(
@@ -56,6 +58,7 @@ class Program {
   }
 
  private:
+  uint64_t cpu_ms_;
   latentd_template* ptr_ = nullptr;
 };
 
@@ -229,7 +232,8 @@ absl::StatusOr<std::optional<ChatTemplate>> ChatTemplate::Load(const std::string
 }
 
 absl::StatusOr<std::optional<ChatTemplate>> ChatTemplate::FromJson(std::string_view config_json,
-                                                                   std::string_view jinja) {
+                                                                   std::string_view jinja,
+                                                                   uint64_t cpu_ms) {
   absl::StatusOr<Json> config = ParseModelJson(config_json, kConfigFile);
   if (!config.ok()) return config.status();
   absl::StatusOr<Sources> sources = FindSources(*config, jinja);
@@ -238,12 +242,12 @@ absl::StatusOr<std::optional<ChatTemplate>> ChatTemplate::FromJson(std::string_v
   auto impl = std::make_unique<Impl>();
   impl->variables = TokenVariables(*config);
   impl->file = jinja.empty() ? kConfigFile : kJinjaFile;
-  absl::StatusOr<std::unique_ptr<Program>> main = Program::Parse(sources->main, impl->file);
+  absl::StatusOr<std::unique_ptr<Program>> main = Program::Parse(sources->main, impl->file, cpu_ms);
   if (!main.ok()) return main.status();
   impl->main = *std::move(main);
   if (!sources->tool_use.empty()) {
     absl::StatusOr<std::unique_ptr<Program>> tool_use =
-        Program::Parse(sources->tool_use, impl->file);
+        Program::Parse(sources->tool_use, impl->file, cpu_ms);
     if (!tool_use.ok()) return tool_use.status();
     impl->tool_use = *std::move(tool_use);
   }

@@ -51,8 +51,10 @@ class ChatTemplate {
 
   // The same from contents: `config_json` is tokenizer_config.json or empty, and `jinja` replaces
   // the template in it unless empty.
+  // `cpu_ms`: the processor time that one rendering may take.
   static absl::StatusOr<std::optional<ChatTemplate>> FromJson(std::string_view config_json,
-                                                              std::string_view jinja);
+                                                              std::string_view jinja,
+                                                              uint64_t cpu_ms = 1000);
 
   ChatTemplate(ChatTemplate&&) noexcept;
   ChatTemplate& operator=(ChatTemplate&&) noexcept;

@@ -101,8 +101,9 @@ impl Constraint {
             max_stuck: MAX_STUCK,
         };
         let (source, theirs) = (source.to_string(), vocabulary.clone());
+        let work = move || Ok(compile(&theirs, kind, &source)?);
         let (matcher, ended) =
-            within(&job, &meter, &vocabulary.stuck, move || compile(&theirs, kind, &source))?;
+            within(&job, &meter, &vocabulary.stuck, work).map_err(|refusal| refusal.text)?;
         meter.never_park();
         Ok(Constraint {
             vocabulary: vocabulary.clone(),

@@ -17,5 +17,17 @@ mod watch;
 /// One line for the caller.
 pub type Outcome<T> = Result<T, String>;
 
+/// Why there is no result, in one line, and whether a limit is the reason.
+pub struct Refusal {
+    pub text: String,
+    pub over_limit: bool,
+}
+
+impl From<String> for Refusal {
+    fn from(text: String) -> Self {
+        Refusal { text, over_limit: false }
+    }
+}
+
 #[global_allocator]
 static ALLOCATOR: meter::MeteredAllocator = meter::MeteredAllocator;

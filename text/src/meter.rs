@@ -87,10 +87,11 @@ pub fn over_limit() -> Option<&'static str> {
     METER.with(|m| {
         // SAFETY: measure() resets the pointer before the meter it borrows can go.
         let meter = unsafe { m.get().as_ref()? };
-        if meter.stop.load(Relaxed) {
-            Some("it takes too long")
-        } else if meter.is_over() {
+        // Memory first: how much it takes does not depend on how busy the machine is.
+        if meter.is_over() {
             Some("it takes too much memory")
+        } else if meter.stop.load(Relaxed) {
+            Some("it takes too long")
         } else {
             None
         }

@@ -14,7 +14,7 @@ use crate::guard::LimitedString;
 use crate::json::{failure, over_limit, tojson};
 use crate::meter::Meter;
 use crate::watch::{self, Job, Stuck};
-use crate::{guard, Outcome};
+use crate::{guard, Outcome, Refusal};
 
 const NAME: &str = "chat_template";
 const MAX_SOURCE_BYTES: usize = 1 << 20;
@@ -33,18 +33,6 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Limits { fuel: 1 << 21, output_bytes: 4 << 20, memory_bytes: 64 << 20, cpu_ms: 1000 }
-    }
-}
-
-/// Why there is no text.
-pub struct Refusal {
-    pub text: String,
-    pub over_limit: bool,
-}
-
-impl From<String> for Refusal {
-    fn from(text: String) -> Self {
-        Refusal { text, over_limit: false }
     }
 }
 
@@ -300,8 +288,8 @@ fn render_here(
 fn within<T: Send + 'static>(
     limits: &Limits,
     stuck: &Arc<Stuck>,
-    f: impl FnOnce() -> Outcome<T> + Send + 'static,
-) -> Outcome<T> {
+    f: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
     let job = Job { name: "chat-template", cpu_ms: limits.cpu_ms, wall_ms: u64::MAX, max_stuck: 1 };
     watch::within(&job, &Arc::new(Meter::new(limits.memory_bytes)), stuck, f)
 }
@@ -314,13 +302,13 @@ impl ChatTemplate {
         let source: Arc<str> = without_generation_tags(source).into();
         let checked = source.clone();
         let stuck = Arc::new(Stuck::default());
-        within(&Limits::default(), &stuck, move || parse(&checked).map(|_| ()))?;
+        within(&Limits::default(), &stuck, move || Ok(parse(&checked).map(|_| ())?))
+            .map_err(|refusal| refusal.text)?;
         Ok(ChatTemplate { source, stuck })
     }
 
     pub fn render(&self, context_json: &str, limits: Limits, now: i64) -> Result<String, Refusal> {
         let (source, context) = (self.source.clone(), context_json.to_string());
-        within(&limits, &self.stuck, move || Ok(render_here(&source, &context, &limits, now)))
-            .unwrap_or_else(|text| Err(Refusal { text, over_limit: self.stuck.any() }))
+        within(&limits, &self.stuck, move || render_here(&source, &context, &limits, now))
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::abi::{panic_text, silence_panics};
 use crate::meter::Meter;
-use crate::Outcome;
+use crate::Refusal;
 
 /// Address space, of which only what is used becomes memory. A template's macros and loops recurse on
 /// it, and namespaces that hold each other nest as deep as fuel lets them and are dropped by recursion;
@@ -34,14 +34,8 @@ pub struct Job {
 #[derive(Default)]
 pub struct Stuck(AtomicUsize);
 
-impl Stuck {
-    pub fn any(&self) -> bool {
-        self.0.load(SeqCst) > 0
-    }
-}
-
 struct Slot<T> {
-    result: Option<Outcome<T>>,
+    result: Option<Result<T, Refusal>>,
     abandoned: bool,
 }
 
@@ -64,6 +58,10 @@ fn cpu_ms(thread: &JoinHandle<()>) -> u64 {
     }
 }
 
+fn over_limit(text: impl Into<String>) -> Refusal {
+    Refusal { text: text.into(), over_limit: true }
+}
+
 /// `f()`, with its thread's allocations on `meter`, or an error when it goes over the limits. Past the
 /// processor time it is asked to stop; past twice that, past the wall time, or parked by its meter, it
 /// is left behind and counted in `stuck` until it ends.
@@ -71,18 +69,19 @@ pub fn within<T: Send + 'static>(
     job: &Job,
     meter: &Arc<Meter>,
     stuck: &Arc<Stuck>,
-    f: impl FnOnce() -> Outcome<T> + Send + 'static,
-) -> Outcome<T> {
+    f: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
     if stuck.0.load(SeqCst) >= job.max_stuck {
-        return Err("earlier work that went over its limits has not ended".into());
+        return Err(over_limit("earlier work that went over its limits has not ended"));
     }
     silence_panics();
     let slot = Mutex::new(Slot { result: None, abandoned: false });
     let exchange = Arc::new(Exchange { slot, done: Condvar::new() });
     let (theirs, measured, counter) = (exchange.clone(), meter.clone(), stuck.clone());
     let work = move || {
-        let result = measured
-            .measure(|| catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|p| Err(panic_text(&*p))));
+        let result = measured.measure(|| {
+            catch_unwind(AssertUnwindSafe(f)).unwrap_or_else(|p| Err(panic_text(&*p).into()))
+        });
         let mut slot = theirs.slot.lock().unwrap_or_else(|e| e.into_inner());
         slot.result = Some(result);
         if slot.abandoned {
@@ -104,7 +103,7 @@ fn watch<T>(
     exchange: &Exchange<T>,
     meter: &Meter,
     thread: JoinHandle<()>,
-) -> Outcome<T> {
+) -> Result<T, Refusal> {
     let begin = Instant::now();
     let mut slot = exchange.slot.lock().unwrap_or_else(|e| e.into_inner());
     loop {
@@ -124,7 +123,7 @@ fn watch<T>(
             slot.abandoned = true;
             stuck.0.fetch_add(1, SeqCst);
             let what = if parked { "memory" } else { "time" };
-            return Err(format!("it takes too much {what} and could not be stopped"));
+            return Err(over_limit(format!("it takes too much {what} and could not be stopped")));
         }
         slot = match exchange.done.wait_timeout(slot, WATCH_PERIOD) {
             Ok((slot, _)) => slot,

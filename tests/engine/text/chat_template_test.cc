@@ -17,7 +17,8 @@ using testing::ReadFile;
 using testing::ReadGolden;
 
 ChatTemplate FromSource(const std::string& jinja, const std::string& config = "") {
-  absl::StatusOr<std::optional<ChatTemplate>> chat = ChatTemplate::FromJson(config, jinja);
+  absl::StatusOr<std::optional<ChatTemplate>> chat =
+      ChatTemplate::FromJson(config, jinja, testing::kTimelessMs);
   INFO(chat.status().ToString());
   REQUIRE(chat.ok());
   REQUIRE(chat->has_value());

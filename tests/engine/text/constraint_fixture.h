@@ -11,11 +11,12 @@
 
 #include "engine/text/constraint.h"
 #include "engine/text/tokenizer.h"
+#include "tests/engine/text/test_data.h"
 
 namespace latentd::testing {
 
 // The limits but for those on time: a machine may be busy.
-inline const Constraint::Limits kTimeless = {.cpu_ms = 3'600'000, .wall_ms = 3'600'000};
+inline const Constraint::Limits kTimeless = {.cpu_ms = kTimelessMs, .wall_ms = kTimelessMs};
 
 struct ConstraintFixture {
   explicit ConstraintFixture(const std::string& model_dir = "models/demo") {

@@ -5,17 +5,21 @@
 
 #include "engine/text/c_abi.h"
 #include "engine/text/chat_template.h"
+#include "tests/engine/text/test_data.h"
 
 namespace latentd {
 namespace {
+
+using testing::kTimelessMs;
 
 constexpr auto kLimit = absl::StatusCode::kResourceExhausted;
 constexpr auto kFailure = absl::StatusCode::kInvalidArgument;
 
 // What is said of a template that does not parse, or whose rendering ends with `code`. What goes
 // over the limits does so for every conversation, and is found out at the start.
-std::string Error(const std::string& jinja, absl::StatusCode code = kLimit) {
-  const auto chat = ChatTemplate::FromJson("", jinja);
+std::string Error(const std::string& jinja, absl::StatusCode code = kLimit,
+                  uint64_t cpu_ms = kTimelessMs) {
+  const auto chat = ChatTemplate::FromJson("", jinja, cpu_ms);
   if (!chat.ok()) return std::string(chat.status().message());
   const auto text = (*chat)->Render({.messages = {{.role = "user", .content = "x"}}});
   CHECK(text.status().code() == code);
@@ -35,6 +39,14 @@ TEST_CASE("A template that loops runs out of steps", "[text]") {
   CHECK(Error(Loop(100000, Loop(100000, std::string(1000, 'x')))) ==
         "chat template: line 1: it takes too much memory");
   CHECK(Error("{% set x %}" + Loop(100000, Loop(100000, "x")) + "{% endset %}") == kSteps);
+}
+
+TEST_CASE("A template has its processor time and no more", "[text]") {
+  // Far fewer steps than it may take, each of which writes 4 MB: seconds, of which it is given a
+  // hundredth. Past twice its time it is stopped by force, which a busy machine may notice first.
+  CHECK_THAT(Error(kStart + Loop(20000, "{% set x = 'a' * n %}"), kLimit, 20),
+             Catch::Contains("it takes too long") ||
+                 Catch::Contains("it takes too much time and could not be stopped"));
 }
 
 TEST_CASE("A template that explodes meets a limit", "[text]") {
@@ -90,7 +102,7 @@ TEST_CASE("A template that goes over its limits is named with its file", "[text]
   const std::string cause =
       ": chat template: it takes too many steps, even for a conversation of a few words";
   const auto check = [](std::string_view config, std::string_view jinja) {
-    const auto chat = ChatTemplate::FromJson(config, jinja);
+    const auto chat = ChatTemplate::FromJson(config, jinja, kTimelessMs);
     REQUIRE(chat.ok());
     return (*chat)->CheckEnds();
   };
@@ -115,7 +127,8 @@ TEST_CASE("A long conversation stays within the limits", "[text]") {
   const auto chat = ChatTemplate::FromJson(
       "",
       "{% for m in messages %}{% if m.role == 'user' %}{{ '<u>' + m.content }}{% else %}{{ "
-      "'<a>' + m.content | trim }}{% endif %}{% endfor %}");
+      "'<a>' + m.content | trim }}{% endif %}{% endfor %}",
+      kTimelessMs);
   REQUIRE(chat.ok());
   ChatInput input;
   for (int i = 0; i < 20000; ++i) {

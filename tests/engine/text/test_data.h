@@ -1,6 +1,7 @@
 // The goldens in tests/engine/text/data; make_goldens.py there makes them.
 #pragma once
 
+#include <cstdint>
 #include <fstream>
 #include <memory>
 #include <string>
@@ -11,6 +12,9 @@
 #include "nlohmann/json.hpp"
 
 namespace latentd::testing {
+
+// A limit of processor time that no test reaches: a machine may be busy.
+inline constexpr uint64_t kTimelessMs = 3'600'000;
 
 inline const std::string kTextData = "tests/engine/text/data/";
 
