@@ -5,6 +5,7 @@
 #include "kernels/cuda/decode_layout.h"
 #include "kernels/cuda/decode_params.h"
 #include "kernels/cuda/decode_protocol.h"
+#include "kernels/cuda/item_walk.h"
 #include "kernels/cuda/ptx.cuh"
 
 namespace latentd::cuda {
@@ -20,6 +21,11 @@ __device__ inline void InitBarriers(const Barriers& barriers, int num_stages, in
     BarrierInit(barriers[i], NumArrivals(i, cluster));
   }
   BarrierInitFence();
+}
+
+template <typename Use>
+__device__ void ForEachItemOfBlock(const DecodeParams& params, const Use& use) {
+  ForEachItem(params, static_cast<int>(blockIdx.x), static_cast<int>(gridDim.x), use);
 }
 
 // One arrival for each warp, after all its lanes.
@@ -72,10 +78,7 @@ __device__ void Produce(const CUtensorMap* q_map, const CUtensorMap* latent_map,
   constexpr DecodeLayout kLayout(kLatentChunks);
   const int chunks = kLatentChunks + (params.has_rope ? 1 : 0);
   uint32_t n = 0, num_items = 0;
-  for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
-       i += static_cast<int>(gridDim.x)) {
-    const DecodeItem item = params.items[i];
-    if (EndsWalk(item)) break;
+  ForEachItemOfBlock(params, [&](const DecodeItem& item) {
     BarrierWait(barriers[kQueriesEmpty], EmptyParity(num_items++));
     BarrierExpect(barriers[kQueriesFull], static_cast<uint32_t>(chunks * kChunkBytes));
     for (int chunk = 0; chunk < chunks; ++chunk) {
@@ -89,7 +92,7 @@ __device__ void Produce(const CUtensorMap* q_map, const CUtensorMap* latent_map,
       CopyTile<kLatentChunks, kCluster>(latent_map, chunks, static_cast<int>(table[tile]), n,
                                         shared, barriers);
     }
-  }
+  });
 }
 
 }  // namespace latentd::cuda

@@ -61,10 +61,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
   const int tile_bytes = (kLatentChunks + (params.has_rope ? 1 : 0)) * kChunkBytes;
   uint32_t n = 0, num_items = 0;
   Output<kColumns> output;
-  for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
-       i += static_cast<int>(gridDim.x)) {
-    const DecodeItem item = params.items[i];
-    if (EndsWalk(item)) break;
+  ForEachItemOfBlock(params, [&](const DecodeItem& item) {
     const ThreadRows rows(item, thread);
     float* slot = SlotRow(params, item, 0, kLatentChunks * kChunkLanes);
     RowSums sums;
@@ -118,7 +115,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params, uint32_t shared, flo
       stats[0] = sums.group_largest[half];
       stats[1] = sums.group_sum[half];
     }
-  }
+  });
 }
 
 template <int kLatentChunks, int kCluster>
@@ -130,10 +127,7 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
   const int thread = static_cast<int>(threadIdx.x) - kThreadsOfGroup;
   uint32_t n = 0;
   Output<kColumns> output;
-  for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
-       i += static_cast<int>(gridDim.x)) {
-    const DecodeItem item = params.items[i];
-    if (EndsWalk(item)) break;
+  ForEachItemOfBlock(params, [&](const DecodeItem& item) {
     const ThreadRows rows(item, thread);
     float* slot =
         SlotRow(params, item, 0, kLatentChunks * kChunkLanes) + kLayout.FirstChunk(1) * kChunkLanes;
@@ -164,7 +158,7 @@ __device__ void Consume(const DecodeParams& params, uint32_t shared, const float
       sums.template EndUnit<false>(weights);
       output.FoldInto(slot, kRowFloats, rows, weights, unit == 0, thread);
     }
-  }
+  });
 }
 
 template <int kLatentChunks, int kCluster>

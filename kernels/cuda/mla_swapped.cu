@@ -78,10 +78,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params,
   const uint32_t chunks = kLatentChunks + (params.has_rope ? 1 : 0);
   uint32_t n = 0, num_items = 0;
   SwappedOutput<kColumns, kLatentChunks, kLayout.NumChunks(0)> output;
-  for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
-       i += static_cast<int>(gridDim.x)) {
-    const DecodeItem item = params.items[i];
-    if (EndsWalk(item)) break;
+  ForEachItemOfBlock(params, [&](const DecodeItem& item) {
     float* slot = SlotRow(params, item, 0, kLatentChunks * kChunkLanes);
     ColumnSums column;
     SetRows(params, item, block, thread);
@@ -110,7 +107,7 @@ __device__ void ConsumeAndScore(const DecodeParams& params,
       stats[0] = column.group_largest;
       stats[1] = column.group_sum;
     }
-  }
+  });
 }
 
 template <int kColumns, int kLatentChunks>
@@ -122,10 +119,7 @@ __device__ void Consume(const DecodeParams& params,
   const uint32_t chunks = kLatentChunks + (params.has_rope ? 1 : 0);
   uint32_t n = 0;
   SwappedOutput<kColumns, kLatentChunks, kLayout.NumChunks(1)> output;
-  for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
-       i += static_cast<int>(gridDim.x)) {
-    const DecodeItem item = params.items[i];
-    if (EndsWalk(item)) break;
+  ForEachItemOfBlock(params, [&](const DecodeItem& item) {
     float* slot =
         SlotRow(params, item, 0, kLatentChunks * kChunkLanes) + kLayout.FirstChunk(1) * kChunkLanes;
     const int num_tiles = NumTiles(item);
@@ -142,7 +136,7 @@ __device__ void Consume(const DecodeParams& params,
         WarpArrive(block.barriers[kWeightsEmpty]);
       }
     }
-  }
+  });
 }
 
 template <int kColumns, int kLatentChunks>

@@ -70,10 +70,7 @@ __device__ void ProduceChunks(const CUtensorMap* q_map, const CUtensorMap* laten
   constexpr SwappedLayout kLayout(kLatentChunks, kColumns);
   const int chunks = kLatentChunks + (params.has_rope ? 1 : 0);
   uint32_t n = 0, num_items = 0;
-  for (int i = static_cast<int>(blockIdx.x); i < params.num_items;
-       i += static_cast<int>(gridDim.x)) {
-    const DecodeItem item = params.items[i];
-    if (EndsWalk(item)) break;
+  ForEachItemOfBlock(params, [&](const DecodeItem& item) {
     const uint32_t queries_full = block.barriers[kQueriesFull];
     BarrierWait(block.barriers[kQueriesEmpty], EmptyParity(num_items++));
     BarrierExpect(queries_full, static_cast<uint32_t>(chunks * kLayout.QueryChunkBytes()));
@@ -92,7 +89,7 @@ __device__ void ProduceChunks(const CUtensorMap* q_map, const CUtensorMap* laten
         TmaLoad3d(to.address, latent_map, chunk * kChunkLanes, 0, granule, to.full);
       }
     }
-  }
+  });
 }
 
 }  // namespace latentd::cuda

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "kernels/cuda/decode_params.h"
+#include "kernels/cuda/item_walk.h"
 #include "kernels/cuda/partial_softmax.h"
 #include "tests/kernels/cuda/emulated_decode_block.h"
 #include "tests/kernels/cuda/swapped_emulator.h"
@@ -21,12 +22,9 @@ struct WalkStep {
 
 std::vector<WalkStep> WalkOf(const MlaDecodeArgs& args, const DecodeParams& params, int cta) {
   std::vector<WalkStep> walk;
-  for (int i = cta; i < params.num_items; i += args.plan->num_ctas) {
-    if (EndsWalk(params.items[i])) break;
-    for (int tile = 0; tile < NumTiles(params.items[i]); ++tile) {
-      walk.push_back({params.items[i], tile});
-    }
-  }
+  ForEachItem(params, cta, args.plan->num_ctas, [&](const DecodeItem& item) {
+    for (int tile = 0; tile < NumTiles(item); ++tile) walk.push_back({item, tile});
+  });
   return walk;
 }
 

@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "kernels/cuda/item_walk.h"
 #include "kernels/cuda/partial_softmax.h"
 #include "kernels/cuda/swapped_layout.h"
 #include "tests/kernels/cuda/fragment.h"
@@ -256,10 +257,8 @@ class SwappedModel {
 void EmulateSwappedItems(const MlaDecodeArgs& args, const DecodeParams& params, int columns) {
   for (int cta = 0; cta < args.plan->num_ctas; ++cta) {
     SwappedModel block(args, params, columns);
-    for (int i = cta; i < params.num_items; i += args.plan->num_ctas) {
-      if (EndsWalk(params.items[i])) break;
-      block.RunItem(params.items[i]);
-    }
+    ForEachItem(params, cta, args.plan->num_ctas,
+                [&](const DecodeItem& item) { block.RunItem(item); });
   }
 }
 
