@@ -11,23 +11,13 @@
 namespace latentd {
 namespace {
 
-TEST_CASE("SipHash-2-4 gives the published values") {
-  // The reference's vectors: key 00 01 … 0f, message 00 01 … of each length.
-  constexpr uint64_t kKey0 = 0x0706050403020100, kKey1 = 0x0f0e0d0c0b0a0908;
-  std::string message;
-  CHECK(SipHash(kKey0, kKey1, message) == 0x726fdb47dd0e0e31);
-  for (char i = 0; i < 15; ++i) message.push_back(i);
-  CHECK(SipHash(kKey0, kKey1, message) == 0xa129ca6149be45e5);
-  CHECK(SipHash(kKey0, kKey1, message.substr(0, 8)) == 0x93f5f5799a932462);
-}
-
 TEST_CASE("Salts are equal for equal pairs only") {
-  const TenantSalts salts({1, 2, 3, 4});
+  const TenantSalts salts({1, 2});
   CHECK(salts.Salt("k", "s") == salts.Salt("k", "s"));
   CHECK(salts.Salt("k", "s") != salts.Salt("k", "t"));
   CHECK(salts.Salt("ab", "c") != salts.Salt("a", "bc"));
   CHECK(salts.Salt("", "c") != salts.Salt("c", ""));
-  CHECK(salts.Salt("", "") != TenantSalts({5, 6, 7, 8}).Salt("", ""));
+  CHECK(salts.Salt("", "") != TenantSalts({1, 3}).Salt("", ""));
   CHECK(TenantSalts().Salt("", "") != TenantSalts().Salt("", ""));
   const auto salt = salts.Salt("k", "s");
   CHECK(salt[0] != salt[1]);
