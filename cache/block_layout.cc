@@ -1,14 +1,13 @@
 #include "cache/block_layout.h"
 
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 
 namespace latentd {
 namespace {
 
 constexpr int64_t kRopeBytes = 2;   // bf16
 constexpr int64_t kAlphaBytes = 4;  // fp32
-
-int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 int64_t ScaleBytes(CacheFormat format) { return format == CacheFormat::kInt8 ? 4 : 0; }  // fp32
 

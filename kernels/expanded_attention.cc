@@ -9,6 +9,7 @@
 #include <limits>
 
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 #include "kernels/core/rows.h"
 #include "kernels/core/scratch.h"
 #include "kernels/cpu/softmax_scalar.h"
@@ -27,8 +28,6 @@ constexpr int64_t kMinExpandedTokens = 32;
 // 16 heads on one AVX-512 core (bench/results/strict-price.md). Its products are smaller.
 constexpr double kExpandedPrice = 1.8;
 constexpr int64_t kTransposeTokens = 32;  // a cache line of bf16
-
-int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 // Kept from call to call.
 struct Memory {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 #include "kernels/cuda/decode_plan.h"
 #include "kernels/cuda/shared_tile.h"
 
@@ -10,8 +11,6 @@ namespace latentd {
 namespace {
 
 constexpr int64_t kTileRows = cuda::kTileRows;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // A slot is one tile of rows over one unit of tokens, and as large as the largest tile.
 struct Need {

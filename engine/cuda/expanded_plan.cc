@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 
 namespace latentd {
 namespace {
@@ -13,17 +14,13 @@ constexpr int64_t kScoreRows = kHeadsAtOnce * kQueriesAtOnce;
 constexpr int64_t kLeastTokens = 32;
 constexpr uint32_t kAlignment = 16;  // of every row, in bytes
 
-int64_t RoundUp(int64_t value) {
-  return (value + kExpandedTile - 1) / kExpandedTile * kExpandedTile;
-}
-
 int64_t Bytes(const ExpandedSizes& sizes) {
   DeviceArena arena;
   ExpandedMemory::Place(sizes, arena);
   return static_cast<int64_t>(arena.bytes());
 }
 
-// Σ RoundUp(c) over c = 1 … context.
+// Σ RoundUp(c, kExpandedTile) over c = 1 … context.
 int64_t RoundedContexts(int64_t context) {
   const int64_t tiles = context / kExpandedTile, rest = context % kExpandedTile;
   return kExpandedTile * (kExpandedTile * tiles * (tiles + 1) / 2 + rest * (tiles + 1));
@@ -62,7 +59,7 @@ ExpandedSizes PlanExpanded(const ExpandedNeeds& needs) {
   for (int64_t i = std::min(groups, std::max<int64_t>(1, kHeadsAtOnce / share)); i >= 1; --i) {
     if (groups % i != 0) continue;
     sizes.groups_at_once = i;
-    const int64_t most = std::min({kQueriesAtOnce, RoundUp(needs.max_rows),
+    const int64_t most = std::min({kQueriesAtOnce, RoundUp(needs.max_rows, kExpandedTile),
                                    std::max(kScoreRows / (i * share), kExpandedTile)});
     for (int64_t queries = most / kExpandedTile; queries >= 1; queries /= 2) {
       sizes.queries_at_once = queries * kExpandedTile;
@@ -86,11 +83,12 @@ bool IsCheaperExpanded(const ExpandedSizes& sizes, int64_t width, int64_t row_la
   double pairs = 0;
   for (int64_t row = 0; row < num_tokens; row += sizes.queries_at_once) {
     const int64_t queries = std::min(sizes.queries_at_once, num_tokens - row);
-    pairs += static_cast<double>(RoundUp(queries)) *
-             static_cast<double>(RoundUp(first_position + row + queries));
+    pairs += static_cast<double>(RoundUp(queries, kExpandedTile)) *
+             static_cast<double>(RoundUp(first_position + row + queries, kExpandedTile));
   }
-  const double expanded = heads * pairs * static_cast<double>(sizes.key_dim() + g.value_dim) +
-                          static_cast<double>(RoundUp(end) * g.num_kv_groups) * projection;
+  const double expanded =
+      heads * pairs * static_cast<double>(sizes.key_dim() + g.value_dim) +
+      static_cast<double>(RoundUp(end, kExpandedTile) * g.num_kv_groups) * projection;
   return expanded < absorbed;
 }
 

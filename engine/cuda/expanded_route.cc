@@ -4,14 +4,11 @@
 
 #include "cache/block_layout.h"
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 #include "kernels/cuda/library_rows.h"
 
 namespace latentd {
 namespace {
-
-int64_t RoundUp(int64_t value) {
-  return (value + kExpandedTile - 1) / kExpandedTile * kExpandedTile;
-}
 
 // Of one kind and pitch in every layer, so that what the library says of one holds for all.
 bool SuitsLibrary(const DeviceWeights& weights) {
@@ -67,7 +64,7 @@ void ExpandedRoute::Attend(const ExpandedCall& call) {
     Part part;
     part.span = {call.pool, call.layer, call.block_table, begin,
                  std::min(sizes.span_tokens, end - begin)};
-    part.padded_keys = RoundUp(part.span.num_tokens);
+    part.padded_keys = RoundUp(part.span.num_tokens, kExpandedTile);
     cuda::GatherSpan(stream_,
                      {.span = part.span,
                       .out = {a_.expanded.latents, part.padded_keys,
@@ -89,7 +86,7 @@ void ExpandedRoute::Attend(const ExpandedCall& call) {
 void ExpandedRoute::PackQueries(const ExpandedCall& call) {
   const ExpandedSizes& sizes = a_.expanded_sizes;
   const int64_t row_size = sizes.geometry.num_heads * sizes.key_ld();
-  LATENTD_CHECK(RoundUp(call.q.rows) * row_size <= a_.rounded_size);
+  LATENTD_CHECK(RoundUp(call.q.rows, kExpandedTile) * row_size <= a_.rounded_size);
   for (int64_t row = 0; row < call.q.rows; row += sizes.queries_at_once) {
     const int64_t count = std::min(sizes.queries_at_once, call.q.rows - row);
     cuda::RoundRows(stream_, {.x = call.q.Rows(row, count).Cols(0, sizes.key_dim()),
@@ -97,7 +94,7 @@ void ExpandedRoute::PackQueries(const ExpandedCall& call) {
                               .x_batch_stride = sizes.key_dim(),
                               .out = a_.rounded + row * row_size,
                               .out_ld = sizes.key_ld(),
-                              .more_rows = RoundUp(count) - count});
+                              .more_rows = RoundUp(count, kExpandedTile) - count});
   }
 }
 
@@ -130,13 +127,14 @@ void ExpandedRoute::AttendPiece(const ExpandedCall& call, const Part& part, int6
   const ExpandedMemory& m = a_.expanded;
   const int64_t num_heads = sizes.geometry.num_heads, d_v = sizes.geometry.value_dim;
   const int64_t rows = std::min(sizes.queries_at_once, call.q.rows - first_row);
-  const int64_t queries = RoundUp(rows), first_head = part.first_group * sizes.share();
+  const int64_t queries = RoundUp(rows, kExpandedTile),
+                first_head = part.first_group * sizes.share();
   const int64_t end = call.first_position + first_row + rows;  // of what the last row sees
   const int64_t keys = std::min(part.span.num_tokens, end - part.span.first_position);
   const int64_t state = first_row * num_heads + first_head;
 
   const bf16* q = a_.rounded + (first_row * num_heads + first_head * queries) * sizes.key_ld();
-  Multiply(ScoresShape(sizes, queries, RoundUp(keys)), q, m.packed, m.scores);
+  Multiply(ScoresShape(sizes, queries, RoundUp(keys, kExpandedTile)), q, m.packed, m.scores);
   const bool is_first = part.span.first_position == 0;
   cuda::WeighSpan(stream_,
                   {.scores = m.scores,
@@ -146,7 +144,7 @@ void ExpandedRoute::AttendPiece(const ExpandedCall& call, const Part& part, int6
                    .num_queries = queries,
                    .num_rows = rows,
                    .num_keys = keys,
-                   .padded_keys = RoundUp(keys),
+                   .padded_keys = RoundUp(keys, kExpandedTile),
                    .visible = call.first_position + first_row + 1 - part.span.first_position,
                    .softmax_scale = config_.softmax_scale,
                    .is_first = is_first,
@@ -154,8 +152,8 @@ void ExpandedRoute::AttendPiece(const ExpandedCall& call, const Part& part, int6
                    .sums = m.sums + state,
                    .state_ld = num_heads,
                    .kept = m.kept});
-  Multiply(ValuesShape(sizes, queries, RoundUp(keys)), m.weights, m.packed + sizes.key_ld(),
-           m.products);
+  Multiply(ValuesShape(sizes, queries, RoundUp(keys, kExpandedTile)), m.weights,
+           m.packed + sizes.key_ld(), m.products);
   cuda::MergeSpan(
       stream_,
       {.products = m.products,

@@ -7,6 +7,7 @@
 #include "engine/cuda/expanded_route.h"
 #include "engine/model/query_factors.h"
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 #include "kernels/cuda/shared_tile.h"
 
 namespace latentd {
@@ -15,8 +16,6 @@ namespace {
 constexpr size_t kAlign = 256;
 // Pieces: ids, slots, wanted rows, angles, factors, tables, then two of each launch.
 constexpr int64_t kFixedPieces = 6;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t RowLatent(int64_t rank) { return CeilDiv(rank, cuda::kTileRows) * cuda::kTileRows; }
 

@@ -15,14 +15,13 @@
 #include <cstdint>
 
 #include "kernels/core/cache_format.h"
+#include "kernels/core/rounding.h"
 #include "kernels/cpu/attention_table.h"
 
 namespace latentd {
 namespace {
 
 constexpr float kMinusInfinity = -__builtin_inff();
-
-inline int64_t RoundUp(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 // Fetches the next tile evenly: in bursts it would hold up the loads of this one.
 struct Prefetcher {

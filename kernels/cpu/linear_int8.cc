@@ -4,6 +4,7 @@
 #include <cmath>
 #include <functional>
 
+#include "kernels/core/rounding.h"
 #include "kernels/core/rows.h"
 #include "kernels/core/scratch.h"
 #include "kernels/quantise.h"
@@ -15,8 +16,6 @@ namespace {
 constexpr int64_t kTokenBlock = 192;
 // Weights that a thread takes at a time, unless one tile's rows are more.
 constexpr int64_t kChunkBytes = 128 * 1024;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // Tokens of a tile: as few tiles as possible, then tiles as equal as possible.
 int64_t TileTokens(int64_t count, int64_t most) { return CeilDiv(count, CeilDiv(count, most)); }

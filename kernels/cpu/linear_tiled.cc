@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <functional>
 
+#include "kernels/core/rounding.h"
 #include "kernels/core/rows.h"
 #include "kernels/core/scratch.h"
 #include "kernels/dequantise.h"
@@ -17,8 +18,6 @@ constexpr int64_t kTokenBlock = 192;
 // first rows of a chunk are not fetched ahead, so a large matrix goes in large chunks.
 constexpr int64_t kLeastChunkBytes = 128 * 1024, kMostChunkBytes = 512 * 1024;
 constexpr int64_t kChunks = 32;  // of a matrix between these
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 const std::byte* BatchWeights(const WeightView& w, int64_t b, int64_t share, int64_t stride) {
   return static_cast<const std::byte*>(w.data) +

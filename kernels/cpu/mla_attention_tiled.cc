@@ -9,6 +9,7 @@
 #include <functional>
 #include <vector>
 
+#include "kernels/core/rounding.h"
 #include "kernels/core/scratch.h"
 #include "kernels/core/thread_pool.h"
 
@@ -21,8 +22,6 @@ constexpr int64_t kBlockRows = 128;
 constexpr int64_t kSharesPerThread = 4;
 // Contexts of more units than this are split by groups, which bounds the memory for partial states.
 constexpr int64_t kMaxUnitParts = 16;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 struct RowBlock {
   const AttentionSequence* sequence = nullptr;

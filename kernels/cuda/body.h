@@ -15,6 +15,7 @@
 #include <cstdint>
 
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 #include "kernels/core/tensor.h"
 #include "kernels/cuda/host_device.h"
 
@@ -28,8 +29,6 @@ LATENTD_HD inline void Require(bool condition) {
   LATENTD_CHECK(condition);
 #endif
 }
-
-LATENTD_HD constexpr int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // MatrixView::row on both sides.
 template <typename T>

@@ -3,13 +3,12 @@
 #include <algorithm>
 
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 #include "kernels/cuda/shared_tile.h"
 #include "kernels/cuda/swapped_layout.h"
 
 namespace latentd::cuda {
 namespace {
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 int64_t RoundDown(int64_t a, int64_t b) { return a / b * b; }
 

@@ -5,13 +5,12 @@
 #include <random>
 
 #include "kernels/core/dtype.h"
+#include "kernels/core/rounding.h"
 
 namespace latentd {
 namespace {
 
 using nlohmann::json;
-
-int64_t CeilDiv(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // By the fields of the format; no NaN is asked for.
 double E4M3(int byte) {
