@@ -23,6 +23,12 @@ pub struct Refusal {
     pub over_limit: bool,
 }
 
+impl Refusal {
+    pub fn of_limit(text: impl Into<String>) -> Self {
+        Refusal { text: text.into(), over_limit: true }
+    }
+}
+
 impl From<String> for Refusal {
     fn from(text: String) -> Self {
         Refusal { text, over_limit: false }

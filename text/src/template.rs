@@ -278,7 +278,7 @@ fn render_here(
         .map_err(|e| Refusal { text: describe(&e), over_limit: is_over_limit(&e) })?;
     if text.len() as u64 > limits.output_bytes {
         let text = format!("it makes more than {} bytes", limits.output_bytes);
-        return Err(Refusal { text, over_limit: true });
+        return Err(Refusal::of_limit(text));
     }
     Ok(text)
 }

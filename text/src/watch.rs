@@ -58,10 +58,6 @@ fn cpu_ms(thread: &JoinHandle<()>) -> u64 {
     }
 }
 
-fn over_limit(text: impl Into<String>) -> Refusal {
-    Refusal { text: text.into(), over_limit: true }
-}
-
 /// `f()`, with its thread's allocations on `meter`, or an error when it goes over the limits. Past the
 /// processor time it is asked to stop; past twice that, past the wall time, or parked by its meter, it
 /// is left behind and counted in `stuck` until it ends.
@@ -72,7 +68,7 @@ pub fn within<T: Send + 'static>(
     f: impl FnOnce() -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     if stuck.0.load(SeqCst) >= job.max_stuck {
-        return Err(over_limit("earlier work that went over its limits has not ended"));
+        return Err(Refusal::of_limit("earlier work that went over its limits has not ended"));
     }
     silence_panics();
     let slot = Mutex::new(Slot { result: None, abandoned: false });
@@ -123,7 +119,9 @@ fn watch<T>(
             slot.abandoned = true;
             stuck.0.fetch_add(1, SeqCst);
             let what = if parked { "memory" } else { "time" };
-            return Err(over_limit(format!("it takes too much {what} and could not be stopped")));
+            return Err(Refusal::of_limit(format!(
+                "it takes too much {what} and could not be stopped"
+            )));
         }
         slot = match exchange.done.wait_timeout(slot, WATCH_PERIOD) {
             Ok((slot, _)) => slot,
