@@ -3,7 +3,6 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 
 #include "engine/calibrate.h"
@@ -12,6 +11,7 @@
 #include "engine/model/width_ladder.h"
 #include "engine/sampling/logits_hash.h"
 #include "kernels/core/memory.h"
+#include "kernels/core/rounding.h"
 #include "server/cli/command_line.h"
 #include "server/program.h"
 
@@ -34,9 +34,7 @@ std::string Backend(const Options& options, const Program& program) {
 Hash128 FingerprintOf(std::string_view backend) {
   RunningSipHash hash(0, 0);
   hash.Update(std::as_bytes(std::span(backend)));
-  Hash128 words;
-  std::memcpy(words.data(), hash.Digest().data(), sizeof words);
-  return words;
+  return hash.Hash();
 }
 
 StepSize StepSizeOf(const Options& options, int64_t max_context) {
@@ -90,8 +88,7 @@ absl::StatusOr<int64_t> NumBlocks(const Options& options, const Program& program
                                   const BlockLayout& layout, int64_t max_context) {
   const int64_t tokens = options.cache_tokens, bytes = options.cache_memory_bytes;
   if (tokens == 0 && bytes == 0) return NumBlocksThatFit(options, program, layout, max_context);
-  const int64_t blocks =
-      tokens != 0 ? (tokens + kBlockTokens - 1) / kBlockTokens : bytes / layout.block_bytes;
+  const int64_t blocks = tokens != 0 ? CeilDiv(tokens, kBlockTokens) : bytes / layout.block_bytes;
   if (blocks < 2) {
     return TooFewBlocks(layout, tokens != 0 ? fmt::format("--cache-tokens is {}", tokens)
                                             : fmt::format("--cache-memory is {} bytes", bytes));

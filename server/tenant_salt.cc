@@ -1,6 +1,5 @@
 #include "server/tenant_salt.h"
 
-#include <cstring>
 #include <random>
 #include <span>
 
@@ -26,10 +25,7 @@ Hash128 TenantSalts::Salt(std::string_view key_id, std::string_view cache_salt) 
   hash.Update(std::as_bytes(std::span(&key_bytes, 1)));
   hash.Update(std::as_bytes(std::span(key_id)));
   hash.Update(std::as_bytes(std::span(cache_salt)));
-  const LogitsDigest digest = hash.Digest();
-  Hash128 salt;
-  std::memcpy(salt.data(), digest.data(), sizeof salt);
-  return salt;
+  return hash.Hash();
 }
 
 }  // namespace latentd

@@ -17,8 +17,8 @@ uint64_t LoadWord(const char* bytes) {
 RunningSipHash KeyedBy(std::string_view backend) {
   RunningSipHash of_name(0, 0);
   of_name.Update(std::as_bytes(std::span(backend)));
-  const LogitsDigest key = of_name.Digest();
-  return RunningSipHash(LoadWord(key.data()), LoadWord(key.data() + 8));
+  const Hash128 key = of_name.Hash();
+  return RunningSipHash(key[0], key[1]);
 }
 
 }  // namespace
@@ -40,10 +40,10 @@ void RunningSipHash::Update(std::span<const std::byte> bytes) {
   while (p != end) add_byte(*p++);
 }
 
-LogitsDigest RunningSipHash::Digest() const {
+Hash128 RunningSipHash::Hash() const {
   SipState last = state_;
   last.Absorb(tail_ | length_ << 56);
-  return std::bit_cast<LogitsDigest>(last.Finish());
+  return last.Finish();
 }
 
 LogitsHash::LogitsHash(std::string_view backend) : hash_(KeyedBy(backend)) {}

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <span>
@@ -24,7 +25,9 @@ class RunningSipHash {
 
   void Update(std::span<const std::byte> bytes);
   // More may be added afterwards.
-  LogitsDigest Digest() const;
+  Hash128 Hash() const;
+  // The same as bytes.
+  LogitsDigest Digest() const { return std::bit_cast<LogitsDigest>(Hash()); }
 
  private:
   SipState state_;
