@@ -6,6 +6,7 @@
 #include "cache/block_pool.h"
 #include "engine/executor.h"
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 
 namespace latentd {
 namespace {
@@ -29,7 +30,7 @@ double TimeStep(Executor* executor, Clock* clock, uint32_t granule, int64_t firs
                 int64_t count) {
   const std::vector<uint32_t> ids(static_cast<size_t>(count), 0);
   const std::vector<uint32_t> table(
-      static_cast<size_t>((first_position + count + kBlockTokens - 1) / kBlockTokens), granule);
+      static_cast<size_t>(CeilDiv(first_position + count, kBlockTokens)), granule);
   StepPlan plan;
   plan.entries.push_back({.first_position = first_position,
                           .token_ids = ids,

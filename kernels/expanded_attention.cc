@@ -156,7 +156,7 @@ void Expanded::ProjectTile(int64_t begin, int64_t count) {
                     .w = args_.kv_b.Rows(first_group_ * group_rows_, columns),
                     .y = {projected_, count, columns, columns}});
   ForEachRow(context_, count, num_groups_ * key_dim_, [&](int64_t t) { StoreKeys(begin, t); });
-  const int64_t runs = (count + kTransposeTokens - 1) / kTransposeTokens;
+  const int64_t runs = CeilDiv(count, kTransposeTokens);
   ForEachRow(context_, num_groups_ * runs, kTransposeTokens * geometry_.value_dim,
              [&](int64_t i) { StoreValues(begin, count, i % runs * kTransposeTokens, i / runs); });
 }

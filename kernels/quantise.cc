@@ -7,6 +7,7 @@
 #include <limits>
 
 #include "kernels/core/check.h"
+#include "kernels/core/rounding.h"
 #include "kernels/cpu/quantise_tile.h"
 
 namespace latentd {
@@ -126,7 +127,7 @@ WeightView Quantise(ThreadPool* pool, const BlockFormat& format, const WeightVie
       }
     }
   };
-  ParallelFor(pool, (w.rows + kBlockRows - 1) / kBlockRows, 1, std::ref(run));
+  ParallelFor(pool, CeilDiv(w.rows, kBlockRows), 1, std::ref(run));
   return {to, format.dtype, w.rows, w.cols, groups * format.group};
 }
 

@@ -7,6 +7,7 @@
 #include "absl/strings/str_cat.h"
 #include "engine/bench/bench_runner.h"
 #include "kernels/core/dtype.h"
+#include "kernels/core/rounding.h"
 
 namespace latentd {
 
@@ -27,7 +28,7 @@ absl::Status BenchCache::Resize(int64_t sequences, int64_t tokens, const Width& 
   Release();
   width_ = width;
   cls_ = pool_->shape().ClassOf(width.kv);
-  const int64_t blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
+  const int64_t blocks = CeilDiv(tokens, kBlockTokens);
   if (sequences * blocks > pool_->num_free(cls_)) {
     return absl::ResourceExhaustedError(
         absl::StrCat(sequences, " sequences of ", tokens, " tokens need ", sequences * blocks,
@@ -45,7 +46,7 @@ void BenchCache::Compute(int64_t depth) {
   for (int64_t done = 0; done < depth; done += step_tokens_) {
     RunChunk(executor_, tables_[0], done, std::min(step_tokens_, depth - done), false, width_);
   }
-  const auto blocks = static_cast<size_t>((depth + kBlockTokens - 1) / kBlockTokens);
+  const auto blocks = static_cast<size_t>(CeilDiv(depth, kBlockTokens));
   for (size_t i = 1; i < tables_.size(); ++i) {
     for (size_t b = 0; b < blocks; ++b) CopyBlock(tables_[0][b], tables_[i][b]);
   }
@@ -60,7 +61,7 @@ void BenchCache::CopyBlock(uint32_t from, uint32_t to) {
 
 void BenchCache::Synthesize(int64_t depth) {
   const BlockLayout& layout = pool_->layout(cls_);
-  const auto blocks = static_cast<size_t>((depth + kBlockTokens - 1) / kBlockTokens);
+  const auto blocks = static_cast<size_t>(CeilDiv(depth, kBlockTokens));
   std::vector<std::byte> sent(memory_ == nullptr ? 0 : static_cast<size_t>(layout.block_bytes));
   for (const std::vector<uint32_t>& table : tables_) {
     for (size_t b = 0; b < blocks; ++b) {

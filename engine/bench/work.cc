@@ -1,4 +1,5 @@
 #include "engine/bench/work.h"
+#include "kernels/core/rounding.h"
 
 #include <algorithm>
 
@@ -111,7 +112,7 @@ int64_t LeastExpertRuns(const ModelConfig& model, int64_t step_tokens, const Ben
     layers += model.is_moe_layer(layer) || model.starts_shortcut(layer) ? 1 : 0;
   }
   const bool decode = work.kind == BenchWork::Kind::kDecode;
-  const int64_t steps = decode ? 1 : (work.tokens + step_tokens - 1) / step_tokens;
+  const int64_t steps = decode ? 1 : CeilDiv(work.tokens, step_tokens);
   return steps * layers * std::max<int64_t>(0, router.top_k - identities);
 }
 

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/core/rounding.h"
 #include "kernels/cuda/blaslt.h"
 
 namespace latentd {
@@ -26,8 +27,6 @@ void PlaceExperts(const ModelConfig& config, int64_t rows, DeviceArena& arena, A
   if (moe.shared_intermediate_size > 0) to->shared_out = arena.Take<float>(rows * d);
   if (moe.is_shortcut) to->shortcut = arena.Take<float>(rows * d);
 }
-
-int64_t PaddedTo(int64_t value, int64_t unit) { return (value + unit - 1) / unit * unit; }
 
 // Of the dense MLP and the shared experts.
 int64_t MostUnits(const ModelConfig& config) {
@@ -85,7 +84,7 @@ Activations Activations::Place(const ModelConfig& config, const BlockLayout& lay
   to.logits_in = arena.Take<float>(kLogitsTile * d);
   to.logits = arena.Take<float>(kLogitsTile * config.vocab_size);
   if (limits.relaxed) {
-    to.rounded_size = std::max(PaddedTo(rows, kExpandedTile), kLogitsTile) * RoundedPerRow(config);
+    to.rounded_size = std::max(RoundUp(rows, kExpandedTile), kLogitsTile) * RoundedPerRow(config);
     to.rounded = arena.Take<bf16>(to.rounded_size);
     to.library_workspace = arena.Take<std::byte>(cuda::BlasLt::kWorkspaceBytes);
     to.expanded_sizes = PlanExpanded(NeedsOf(config, layout, limits));

@@ -1,4 +1,5 @@
 #include "engine/model/cache_shape.h"
+#include "kernels/core/rounding.h"
 
 #include <functional>
 #include <set>
@@ -9,7 +10,7 @@ namespace {
 constexpr int64_t kElasticBlocks = 16;  // P
 constexpr int64_t kLanes = 64;          // rows are rounded up to so many
 
-int64_t RowLatent(int64_t rank) { return (rank + kLanes - 1) / kLanes * kLanes; }
+int64_t RowLatent(int64_t rank) { return RoundUp(rank, kLanes); }
 
 }  // namespace
 

@@ -4,6 +4,7 @@
 
 #include "engine/model/message.h"
 #include "engine/model/weight_reader.h"
+#include "kernels/core/rounding.h"
 #include "kernels/dequantise.h"
 
 namespace latentd {
@@ -11,7 +12,9 @@ namespace {
 
 constexpr int64_t kPackedPerWord = 8;  // int4 in an int32
 
-uint64_t CeilDiv(int64_t a, int64_t b) { return static_cast<uint64_t>((a + b - 1) / b); }
+uint64_t Blocks(int64_t lanes, int64_t block) {
+  return static_cast<uint64_t>(CeilDiv(lanes, block));
+}
 
 }  // namespace
 
@@ -29,8 +32,8 @@ std::vector<WeightView> WeightReader::BlockScaled(const std::string& name,
                                                   const std::vector<uint64_t>& lead, int64_t rows,
                                                   int64_t cols) {
   const WeightQuantisation& format = *options_.quantisation;
-  const uint64_t scale_rows = CeilDiv(rows, format.block_rows);
-  const uint64_t scale_cols = CeilDiv(cols, format.block_cols);
+  const uint64_t scale_rows = Blocks(rows, format.block_rows);
+  const uint64_t scale_cols = Blocks(cols, format.block_cols);
   const auto shape = [&lead](uint64_t matrix_rows, uint64_t matrix_cols) {
     std::vector<uint64_t> whole = lead;
     whole.insert(whole.end(), {matrix_rows, matrix_cols});
@@ -63,8 +66,8 @@ std::vector<WeightView> WeightReader::BlockScaled(const std::string& name,
 WeightView WeightReader::Packed(const std::string& name, int64_t rows, int64_t cols) {
   const WeightQuantisation& format = *options_.quantisation;
   const auto height = static_cast<uint64_t>(rows);
-  const uint64_t groups = CeilDiv(cols, format.block_cols);
-  const uint64_t words = CeilDiv(cols, kPackedPerWord);
+  const uint64_t groups = Blocks(cols, format.block_cols);
+  const uint64_t words = Blocks(cols, kPackedPerWord);
   const StoredTensor* packed = Claim(name + "_packed", {height, words}, {"I32"});
   const StoredTensor* scale = Claim(name + "_scale", {height, groups}, {"F32", "F16", "BF16"});
   const StoredTensor* shape = Claim(name + "_shape", {2}, {"I64"});

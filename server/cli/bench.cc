@@ -18,6 +18,7 @@
 #include "engine/bench/bench_runner.h"
 #include "engine/model/cache_shape.h"
 #include "kernels/core/memory.h"
+#include "kernels/core/rounding.h"
 #include "kernels/quantise.h"
 #include "server/cli/bench_machine.h"
 #include "server/cli/bench_report.h"
@@ -158,7 +159,7 @@ absl::StatusOr<std::unique_ptr<BlockPool>> MakePool(const PageShape& shape, int6
   int64_t pages = 1;
   for (const Width& width : widths) {
     const int64_t per_page = shape.blocks_per_page(shape.ClassOf(width.kv));
-    pages = std::max(pages, (num_blocks + per_page - 1) / per_page);
+    pages = std::max(pages, CeilDiv(num_blocks, per_page));
   }
   if (free_bytes < 0 || pages > free_bytes / shape.page_bytes()) {
     return absl::ResourceExhaustedError(fmt::format(

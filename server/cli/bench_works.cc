@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "cache/block_layout.h"
+#include "kernels/core/rounding.h"
 
 namespace latentd {
 
@@ -33,9 +34,7 @@ std::vector<BenchWork> WorksAt(const BenchCommand& command, int64_t depth, const
   return works;
 }
 
-int64_t CacheNeed::blocks() const {
-  return sequences * ((tokens + kBlockTokens - 1) / kBlockTokens);
-}
+int64_t CacheNeed::blocks() const { return sequences * CeilDiv(tokens, kBlockTokens); }
 
 CacheNeed NeedOf(std::span<const BenchWork> works) {
   CacheNeed need;
